@@ -1,0 +1,1 @@
+//! Kubernetes-compatible API server over an embedded object store, with an in-process client.

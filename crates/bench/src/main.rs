@@ -1,0 +1,3 @@
+//! Load generator, do-nothing proxy and reports.
+
+fn main() {}

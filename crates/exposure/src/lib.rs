@@ -1,0 +1,1 @@
+//! Reconcilers that turn Api objects into statuses and Istio projections.

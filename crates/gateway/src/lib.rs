@@ -1,0 +1,1 @@
+//! Edge data plane: listeners, strict framing, routing, enforcement, proxying.

@@ -1,0 +1,1 @@
+//! Starts a platform or its parts on free ports for tests; sample upstream and issuer; kubectl runner.
