@@ -1,4 +1,6 @@
 //! Kubernetes-compatible API server over an embedded object store, with an in-process client.
 
 pub mod names;
+pub mod registry;
+pub mod request_info;
 pub mod status;
