@@ -1,2 +1,32 @@
-//! A process to live in: clock, randomness, tasks, readiness, listeners, metrics, logs, configuration, reconciler harness, injected traits.
+//! A process to live in.
+//!
+//! | module | gives |
+//! |---|---|
+//! | [`clock`] | the time; the only reader of the system's clocks |
+//! | [`random`] | randomness and identifiers |
+//! | [`tasks`] | named, tracked tasks that end on shutdown; caught panics |
+//! | [`readiness`], [`metrics`] | what `/readyz` and `/metrics` answer from |
+//! | [`data_dir`] | one process per data directory; files replaced atomically |
+//! | [`address`] | where the product may connect (`30` section 7.2) |
+//! | [`in_process`] | upstreams answered by this process |
+//!
+//! Nothing here reads the environment: the binary does, once, and passes values.
 #![warn(missing_docs)]
+
+pub mod address;
+pub mod clock;
+pub mod data_dir;
+pub mod in_process;
+pub mod metrics;
+pub mod random;
+pub mod readiness;
+pub mod tasks;
+
+pub use address::{AddressPolicy, AddressPolicyOptions, AddressRefusal, Cidr, Column, ColumnRules, ResolveError};
+pub use clock::{Clock, ManualClock};
+pub use data_dir::{DataDirLock, LockError, write_atomically};
+pub use in_process::{BoxBody, BoxError, InProcess, InProcessService, boxed};
+pub use metrics::Metrics;
+pub use random::{Ids, Random};
+pub use readiness::{Readiness, ReadyCheck};
+pub use tasks::Tasks;
