@@ -3,4 +3,5 @@
 pub mod names;
 pub mod registry;
 pub mod request_info;
+pub mod selector;
 pub mod status;
