@@ -8,6 +8,7 @@
 //! | [`readiness`], [`metrics`] | what `/readyz` and `/metrics` answer from |
 //! | [`data_dir`] | one process per data directory; files replaced atomically |
 //! | [`address`] | where the product may connect (`30` section 7.2) |
+//! | [`http_client`] | fetches of foreign documents under that policy |
 //! | [`in_process`] | upstreams answered by this process |
 //!
 //! Nothing here reads the environment: the binary does, once, and passes values.
@@ -16,6 +17,7 @@
 pub mod address;
 pub mod clock;
 pub mod data_dir;
+pub mod http_client;
 pub mod in_process;
 pub mod metrics;
 pub mod random;
@@ -25,6 +27,7 @@ pub mod tasks;
 pub use address::{AddressPolicy, AddressPolicyOptions, AddressRefusal, Cidr, Column, ColumnRules, ResolveError};
 pub use clock::{Clock, ManualClock};
 pub use data_dir::{DataDirLock, LockError, write_atomically};
+pub use http_client::{FetchError, Fetched, HttpClient, HttpClientOptions, http_client};
 pub use in_process::{BoxBody, BoxError, InProcess, InProcessService, boxed};
 pub use metrics::Metrics;
 pub use random::{Ids, Random};
