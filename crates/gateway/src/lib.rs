@@ -1,1 +1,3 @@
 //! Edge data plane: listeners, strict framing, routing, enforcement, proxying.
+
+pub mod framing;
