@@ -1,1 +1,3 @@
 //! Starts a platform or its parts on free ports for tests; sample upstream and issuer; kubectl runner.
+
+pub mod upstream;
