@@ -1,7 +1,11 @@
 //! Kubernetes-compatible API server over an embedded object store, with an in-process client.
 
+pub mod authn;
+pub mod http;
+pub mod metrics;
 pub mod names;
 pub mod registry;
 pub mod request_info;
 pub mod selector;
 pub mod status;
+pub mod trust;
