@@ -1,9 +1,11 @@
 //! Kubernetes-compatible API server over an embedded object store, with an in-process client.
 
 pub mod authn;
+pub mod decode;
 pub mod http;
 pub mod metrics;
 pub mod names;
+pub mod patch;
 pub mod registry;
 pub mod request_info;
 pub mod selector;
