@@ -10,6 +10,7 @@
 //! | [`address`] | where the product may connect (`30` section 7.2) |
 //! | [`http_client`] | fetches of foreign documents under that policy |
 //! | [`in_process`] | upstreams answered by this process |
+//! | [`reconcile`] | owned objects, statuses, events, back-off for reconcilers |
 //!
 //! Nothing here reads the environment: the binary does, once, and passes values.
 #![warn(missing_docs)]
@@ -22,6 +23,7 @@ pub mod in_process;
 pub mod metrics;
 pub mod random;
 pub mod readiness;
+pub mod reconcile;
 pub mod tasks;
 
 pub use address::{AddressPolicy, AddressPolicyOptions, AddressRefusal, Cidr, Column, ColumnRules, ResolveError};
@@ -32,4 +34,8 @@ pub use in_process::{BoxBody, BoxError, InProcess, InProcessService, boxed};
 pub use metrics::Metrics;
 pub use random::{Ids, Random};
 pub use readiness::{Readiness, ReadyCheck};
+pub use reconcile::{
+    Backoff, EventKind, EventNote, EventRecorder, StatusUpdate, StatusWriter, WriteError, Written, delete_owned,
+    write_owned,
+};
 pub use tasks::Tasks;
