@@ -8,6 +8,7 @@ pub mod names;
 pub mod patch;
 pub mod registry;
 pub mod request_info;
+pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod trust;
