@@ -73,7 +73,7 @@ pub(crate) fn check() -> Result<usize> {
 
 fn direction_problems(metadata: &Metadata) -> Vec<String> {
     let layers: BTreeMap<String, (u8, &[&str])> =
-        LAYERS.iter().map(|(name, layer, peers)| (format!("tidegate-{name}"), (*layer, *peers))).collect();
+        LAYERS.iter().map(|(name, layer, peers)| (package_name(name), (*layer, *peers))).collect();
     let mut problems = Vec::new();
     for package in &metadata.packages {
         let Some((layer, peers)) = layers.get(&package.name) else {
@@ -94,6 +94,11 @@ fn direction_problems(metadata: &Metadata) -> Vec<String> {
         }
     }
     problems
+}
+
+/// The package of a crate's folder; the binary bears the product's name alone.
+fn package_name(folder: &str) -> String {
+    if folder == "tidegate" { folder.to_owned() } else { format!("tidegate-{folder}") }
 }
 
 /// Whether normal dependencies of the selected packages reach crate `name` with the features that are enabled.
