@@ -13,6 +13,8 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::schema::Schema;
+
 pub use builtin::Builtin;
 pub use custom::{Custom, CustomError};
 
@@ -99,6 +101,8 @@ pub struct VersionInfo {
     pub subresources: Vec<Subresource>,
     /// The definition's `openAPIV3Schema` as written; `None` for built-ins.
     pub schema: Option<Arc<serde_json::Value>>,
+    /// The same, compiled once for all requests; `None` for built-ins.
+    pub structural: Option<Arc<Schema>>,
     /// Printer columns of a custom resource; empty for built-ins, whose columns are code.
     pub columns: Vec<Column>,
     /// Paths such as `.spec.color` that a field selector may name besides metadata.

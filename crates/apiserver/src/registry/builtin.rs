@@ -221,6 +221,7 @@ impl Row {
                 deprecation_warning: None,
                 subresources,
                 schema: None,
+                structural: None,
                 columns: Vec::new(),
                 selectable_fields: Vec::new(),
                 scale: None,

@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use super::builtin::STATUS;
 use super::{Column, Origin, ResourceInfo, ScalePaths, Subresource, Verb, VersionInfo, compare_versions};
+use crate::schema::Schema;
+use crate::status::FieldPath;
 
 /// What a custom resource has besides what every resource has.
 #[derive(Debug, Clone)]
@@ -125,11 +127,17 @@ fn version_info(group: &Arc<str>, kind: &Arc<str>, version: &Value) -> Result<Ve
     let selectable_fields = version["selectableFields"].as_array().map_or_else(Vec::new, |fields| {
         fields.iter().filter_map(|field| field["jsonPath"].as_str().map(str::to_owned)).collect()
     });
+    let schema = version["schema"].get("openAPIV3Schema");
+    let structural = schema.map(|raw| {
+        let parsed = Schema::parse(raw, &FieldPath::root("openAPIV3Schema"));
+        parsed.map(Arc::new).map_err(|_| CustomError("openAPIV3Schema"))
+    });
     Ok(VersionInfo {
         served: version["served"].as_bool() == Some(true),
         deprecation_warning,
         subresources,
-        schema: version["schema"].get("openAPIV3Schema").map(|schema| Arc::new(schema.clone())),
+        schema: schema.map(|schema| Arc::new(schema.clone())),
+        structural: structural.transpose()?,
         columns,
         selectable_fields,
         scale,
