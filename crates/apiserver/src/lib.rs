@@ -1,6 +1,7 @@
 //! Kubernetes-compatible API server over an embedded object store, with an in-process client.
 
 pub mod authn;
+pub mod cache;
 pub mod decode;
 pub mod http;
 pub mod metrics;
@@ -11,4 +12,5 @@ pub mod request_info;
 pub mod schema;
 pub mod selector;
 pub mod status;
+pub mod store;
 pub mod trust;

@@ -1,0 +1,7 @@
+//! The object store and its watch cache, from outside.
+
+// `cfg(test)` is always true here; clippy allows helpers to unwrap under it.
+#[cfg(test)]
+mod basics;
+#[cfg(test)]
+mod support;
