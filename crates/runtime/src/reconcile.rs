@@ -5,6 +5,7 @@
 mod backoff;
 mod events;
 mod owned;
+mod queue;
 mod status;
 #[cfg(test)]
 mod testing;
@@ -12,6 +13,7 @@ mod testing;
 pub use backoff::Backoff;
 pub use events::{EventKind, EventNote, EventRecorder};
 pub use owned::{WriteError, Written, delete_owned, write_owned};
+pub use queue::WorkQueue;
 pub use status::{StatusUpdate, StatusWriter};
 
 /// How often a write is repeated at once when somebody else changed the object in between (`30` section 2.7).
