@@ -7,6 +7,7 @@ pub mod http;
 pub mod metrics;
 pub mod names;
 pub mod patch;
+pub mod protobuf;
 pub mod registry;
 pub mod request_info;
 pub mod schema;
