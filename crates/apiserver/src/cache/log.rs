@@ -5,17 +5,20 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use tokio::sync::watch as signal;
 
 use crate::store::Event;
 
-/// SPEC 60 §20.3: events kept in memory; older ones are read from the `events` table.
-const KEPT_EVENTS: usize = 1_000;
+/// Events kept in memory (SPEC 60 §20.3: at least 1,000); older ones are read from the `events` table.
+const KEPT_EVENTS: usize = 2_000;
 /// Bodies kept in memory beyond the current state: a hot object of 1 MiB must not cost 1,000 MiB.
 const KEPT_BYTES: u64 = 16 << 20;
-/// SPEC 60 §9: a reader further behind than this, or than `KEPT_EVENTS`, is cut off.
+/// SPEC 60 §9: a reader further behind than either is cut off. What came with the last commit does not count: one
+/// transaction may hold more, and no reader is slow for not having been asked yet.
+const LAG_EVENTS: usize = 1_000;
 const LAG_BYTES: u64 = 4 << 20;
 /// What a stream takes at once.
 const TAKE_EVENTS: usize = 64;
@@ -33,11 +36,14 @@ struct State {
     appended: u64,
     /// Every event of the resource above this revision is in `events`.
     floor: u64,
-    /// Which generation of streams may live; see `end_streams`.
-    epoch: u64,
-    /// The last revision that streams of earlier epochs deliver.
-    epoch_ended_at: u64,
+    /// A reader that stands below this revision is too slow.
+    cut: u64,
+    /// The last revision that the streams of this generation deliver; see `end_streams`.
+    last: Last,
 }
+
+/// A generation of streams: the last revision they deliver, `u64::MAX` while they live.
+pub(crate) type Last = Arc<AtomicU64>;
 
 /// What a stream finds after its position.
 pub(crate) enum Taken {
@@ -56,13 +62,14 @@ pub(crate) enum Taken {
 
 impl ResourceLog {
     pub(crate) fn new(floor: u64) -> Self {
-        let state = State { events: VecDeque::new(), appended: 0, floor, epoch: 0, epoch_ended_at: 0 };
+        let state = State { events: VecDeque::new(), appended: 0, floor, cut: 0, last: live() };
         Self { state: RwLock::new(state), changed: signal::Sender::new(()) }
     }
 
     pub(crate) fn append(&self, events: Vec<Arc<Event>>) {
         {
             let mut state = self.state.write();
+            state.cut = state.cut.max(state.slow_below());
             for event in events {
                 let before = state.appended;
                 state.appended += event.weight() as u64;
@@ -83,37 +90,33 @@ impl ResourceLog {
     pub(crate) fn end_streams(&self) {
         {
             let mut state = self.state.write();
-            state.epoch += 1;
-            state.epoch_ended_at = state.events.back().map_or(state.floor, |(_, event)| event.revision);
+            let newest = state.events.back().map_or(state.floor, |(_, event)| event.revision);
+            std::mem::replace(&mut state.last, live()).store(newest, Ordering::Release);
         }
         self.changed.send_replace(());
     }
 
-    pub(crate) fn subscribe(&self) -> (signal::Receiver<()>, u64) {
-        // The epoch is read first: an end in between is then noticed by `take`.
-        let epoch = self.state.read().epoch;
-        (self.changed.subscribe(), epoch)
+    pub(crate) fn subscribe(&self) -> (signal::Receiver<()>, Last) {
+        // The generation is taken first: an end in between is then noticed by `take`.
+        let last = Arc::clone(&self.state.read().last);
+        (self.changed.subscribe(), last)
     }
 
-    /// What comes after revision `position`, for a stream of `epoch` that began when the log was at `began`.
-    pub(crate) fn take(&self, position: u64, began: u64, epoch: u64) -> Taken {
+    /// What comes after revision `position`, for a stream that began when the cluster was at `began`.
+    pub(crate) fn take(&self, position: u64, began: u64, last: &Last) -> Taken {
         let state = self.state.read();
-        let last = if state.epoch == epoch { u64::MAX } else { state.epoch_ended_at };
-        if position < state.floor {
-            // The backlog that a stream asked for is no fault of its reader.
-            return if position < began {
-                Taken::Older { floor: state.floor }
-            } else {
-                Taken::Lagged { oldest: state.floor }
-            };
+        let last = last.load(Ordering::Acquire);
+        if position >= last {
+            return Taken::Ended;
         }
-        let first = state.events.partition_point(|(_, event)| event.revision <= position);
-        let Some((before, _)) = state.events.get(first) else {
-            return if last == u64::MAX { Taken::Nothing } else { Taken::Ended };
-        };
-        if position >= began && state.appended - before > LAG_BYTES && state.events.len() - first > 1 {
+        // The backlog that a stream asked for is no fault of its reader.
+        if position >= began && position < state.cut {
             return Taken::Lagged { oldest: state.floor };
         }
+        if position < state.floor {
+            return Taken::Older { floor: state.floor.min(last) };
+        }
+        let first = state.events.partition_point(|(_, event)| event.revision <= position);
         let mut weight = 0;
         let events: Vec<_> = state
             .events
@@ -127,7 +130,11 @@ impl ResourceLog {
             .take(TAKE_EVENTS)
             .cloned()
             .collect();
-        if events.is_empty() { Taken::Ended } else { Taken::Events(events) }
+        match (events.is_empty(), last) {
+            (false, _) => Taken::Events(events),
+            (true, u64::MAX) => Taken::Nothing,
+            (true, _) => Taken::Ended,
+        }
     }
 
     /// Whether nothing newer than `position` is here.
@@ -145,5 +152,22 @@ impl ResourceLog {
         let first = state.events.partition_point(|(_, event)| event.revision <= after);
         let newer = state.events.range(first..).map(|(_, event)| event);
         Some(newer.take_while(|event| event.revision <= until).cloned().collect())
+    }
+}
+
+fn live() -> Last {
+    Arc::new(AtomicU64::new(u64::MAX))
+}
+
+impl State {
+    /// The revision below which a reader has more than `LAG_EVENTS` or `LAG_BYTES` to read.
+    fn slow_below(&self) -> u64 {
+        let by_count = self.events.len().checked_sub(LAG_EVENTS + 1);
+        let by_bytes = self.appended.checked_sub(LAG_BYTES).and_then(|limit| {
+            // The last event that weighs more than the limit together with everything after it.
+            self.events.partition_point(|(before, _)| *before < limit).checked_sub(1)
+        });
+        let index = by_count.max(by_bytes);
+        index.and_then(|index| self.events.get(index)).map_or(0, |(_, event)| event.revision)
     }
 }

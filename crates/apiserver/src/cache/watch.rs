@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch as signal;
 
-use super::log::Taken;
+use super::log::{Last, Taken};
 use super::{ClusterCache, ResourceLog};
 use crate::store::readers::Readers;
 use crate::store::{ClusterId, Event, Resource, WatchError};
@@ -20,7 +20,8 @@ pub struct WatchStream {
     log: Arc<ResourceLog>,
     readers: Readers,
     changed: signal::Receiver<()>,
-    epoch: u64,
+    /// The revision after which the stream ends.
+    last: Last,
     /// Everything up to here is delivered or in `taken`.
     position: u64,
     /// The cluster's revision when the stream was made: what is older is backlog that the reader asked for.
@@ -38,11 +39,11 @@ impl WatchStream {
         readers: Readers,
     ) -> Self {
         let log = cache.log(resource);
-        let (changed, epoch) = log.subscribe();
+        let (changed, last) = log.subscribe();
         let began = cache.announced_revision();
         let taken = VecDeque::new();
         let resource = resource.clone();
-        Self { cluster, resource, cache, log, readers, changed, epoch, position: from, began, taken, finished: false }
+        Self { cluster, resource, cache, log, readers, changed, last, position: from, began, taken, finished: false }
     }
 
     /// The next event, waiting for it. `None` after the streams of the resource were ended, the store was closed or
@@ -92,7 +93,7 @@ impl WatchStream {
         if self.finished {
             return Step::Give(None);
         }
-        match self.log.take(self.position, self.began, self.epoch) {
+        match self.log.take(self.position, self.began, &self.last) {
             Taken::Nothing => {
                 // The log has had every event up to `began` since the stream was made, and holds none of ours.
                 self.position = self.position.max(self.began);

@@ -4,4 +4,10 @@
 #[cfg(test)]
 mod basics;
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod full_disk;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
 mod support;
