@@ -2,6 +2,7 @@
 
 pub mod authn;
 pub mod cache;
+pub mod crd;
 pub mod decode;
 pub mod http;
 pub mod jsonpath;

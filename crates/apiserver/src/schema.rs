@@ -75,6 +75,14 @@ impl Schema {
     }
 }
 
+impl Schema {
+    /// The type of the property that a path of names leads to, such as `string`; `None` when nothing declares it.
+    pub fn type_of(&self, names: &[&str]) -> Option<&'static str> {
+        let node = names.iter().try_fold(&self.root, |node, name| node.properties.get(*name))?;
+        Some(node.kind.map_or("", Kind::as_str))
+    }
+}
+
 /// JSON types as schemas name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
