@@ -1,0 +1,159 @@
+//! What the index keeps of one `Api`.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tidegate_kinds::{Api, ApiSpec};
+
+use super::{Authentication, Claim, HostOutcome, Name, Rank, Validation, Verdict, created};
+use crate::compile::{AuthProblem, Identity, RouteAnnotations, compile};
+use crate::{ObjectKind, ObjectRef, Options, ProtectedMode, RouteModel};
+
+/// Code of SPEC 30 §2.7 that says: done and enforced.
+const SUCCESS: i32 = 2;
+
+#[derive(Debug)]
+pub(super) struct ApiEntry {
+    pub(super) created: Timestamp,
+    pub(super) deleting: bool,
+    pub(super) spec: Arc<ApiSpec>,
+    pub(super) fqdn: String,
+    pub(super) is_protected: bool,
+    pub(super) compiled: Result<Arc<RouteModel>, AuthProblem>,
+    pub(super) identity: Identity,
+    /// The status says that the present specification is enforced.
+    is_confirmed: bool,
+    /// The last enforced specification, until the present one is confirmed.
+    pub(super) fallback: Option<Arc<RouteModel>>,
+    /// What stands in the index's claim lists.
+    pub(super) claims: Vec<(String, Claim)>,
+    pub(super) verdict: Verdict,
+    /// Nobody has been told of the verdict yet.
+    pub(super) is_new: bool,
+}
+
+impl ApiEntry {
+    pub(super) fn build(name: &Name, api: &Api, old: Option<Self>, options: &Options) -> Self {
+        let uid = api.metadata.uid.clone().unwrap_or_default();
+        // An object of the same name with another identity is another object: nothing is inherited.
+        let old = old.filter(|old| old.identity.uid == uid);
+        let spec = match &old {
+            Some(old) if *old.spec == api.spec => Arc::clone(&old.spec),
+            _ => Arc::new(api.spec.clone()),
+        };
+        let annotations = RouteAnnotations::parse(|key| {
+            api.metadata.annotations.as_ref().and_then(|all| all.get(key)).map(String::as_str)
+        });
+        let identity = Identity {
+            object: ObjectRef::new(ObjectKind::Api, name.0.clone(), name.1.clone()),
+            uid,
+            generation: api.metadata.generation.unwrap_or_default(),
+            annotations,
+        };
+        let compiled = match &old {
+            // Most changes of an object are those of its status: nothing is compiled twice.
+            Some(old) if old.identity == identity && Arc::ptr_eq(&old.spec, &spec) => old.compiled.clone(),
+            _ => compile(&identity, &spec, options).map(Arc::new),
+        };
+        let is_confirmed = is_confirmed(api, identity.generation);
+        let fallback = if is_confirmed { None } else { fallback(api, old.as_ref(), &spec, &identity, options) };
+        let is_protected = options.is_protected(&spec.service.name, &name.0)
+            && (options.protected_mode == ProtectedMode::Deny || !spec.is_secured());
+        let fqdn = options.domains.fqdn(&spec.hostname);
+        let is_new = old.as_ref().is_none_or(|old| old.is_new);
+        let verdict = old.map_or_else(
+            || Verdict {
+                object: identity.object.clone(),
+                uid: identity.uid.clone(),
+                generation: identity.generation,
+                fqdn: fqdn.clone(),
+                validation: Validation::Valid,
+                host: HostOutcome::NotAsked,
+                authentication: Authentication::Off,
+                enforced: None,
+                current: false,
+                deleting: false,
+                annotation_problems: Vec::new(),
+            },
+            |old| old.verdict,
+        );
+        Self {
+            created: created(api.metadata.creation_timestamp.as_ref()),
+            deleting: api.metadata.deletion_timestamp.is_some(),
+            spec,
+            fqdn,
+            is_protected,
+            compiled,
+            identity,
+            is_confirmed,
+            fallback,
+            claims: Vec::new(),
+            verdict,
+            is_new,
+        }
+    }
+
+    /// Namespace and name of the Service that the present specification names.
+    pub(super) fn service_name(&self, name: &Name) -> Name {
+        (name.0.clone(), self.spec.service.name.clone())
+    }
+
+    /// Services that requests of this Api may go to, now or while the earlier specification serves.
+    pub(super) fn used_services(&self, name: &Name) -> impl Iterator<Item = Name> {
+        let earlier = self.fallback.as_ref().map(|model| (name.0.clone(), model.service.name.clone()));
+        std::iter::once(self.service_name(name)).chain(earlier)
+    }
+
+    /// The claims on hosts that follow from the entry.
+    pub(super) fn wanted_claims(&self, name: &Name, is_valid: bool) -> Vec<(String, Claim)> {
+        let claim = |rank: Rank| Claim {
+            rank,
+            created: self.created,
+            object: ObjectRef::new(ObjectKind::Api, name.0.clone(), name.1.clone()),
+        };
+        let mut claims = Vec::new();
+        if let Some(earlier) = &self.fallback {
+            claims.push((earlier.host.clone(), claim(Rank::Established)));
+        }
+        if is_valid && claims.iter().all(|(host, _)| *host != self.fqdn) {
+            let rank = if self.is_confirmed { Rank::Established } else { Rank::Waiting };
+            claims.push((self.fqdn.clone(), claim(rank)));
+        }
+        claims
+    }
+}
+
+/// The status was written for this generation, says success, and no earlier specification serves.
+fn is_confirmed(api: &Api, generation: i64) -> bool {
+    api.status.as_ref().is_some_and(|status| {
+        status.observed_generation == Some(generation)
+            && status.validation_status == Some(SUCCESS)
+            && status.virtual_service_status.as_ref().is_some_and(|block| block.code == SUCCESS)
+            && status.enforced_spec.is_none()
+    })
+}
+
+fn fallback(
+    api: &Api,
+    old: Option<&ApiEntry>,
+    spec: &Arc<ApiSpec>,
+    identity: &Identity,
+    options: &Options,
+) -> Option<Arc<RouteModel>> {
+    if let Some(old) = old {
+        let is_edited = *old.spec != **spec || old.identity.generation != identity.generation;
+        if is_edited && old.verdict.current {
+            return old.compiled.as_ref().ok().cloned();
+        }
+        if old.fallback.is_some() {
+            return old.fallback.clone();
+        }
+    }
+    let remembered = api.status.as_ref()?.enforced_spec.as_ref()?;
+    if old.is_some_and(|old| old.verdict.current && *old.spec == **spec) {
+        // The present specification is in force already; the status just does not know yet.
+        return None;
+    }
+    let identity = Identity { generation: 0, ..identity.clone() };
+    compile(&identity, &Arc::new(remembered.clone()), options).ok().map(Arc::new)
+}
