@@ -4,6 +4,7 @@ pub mod authn;
 pub mod cache;
 pub mod crd;
 pub mod decode;
+pub mod discovery;
 pub mod http;
 pub mod jsonpath;
 pub mod metrics;
