@@ -9,6 +9,7 @@
 //! | [`config`] | flags, environment, file, defaults: one typed value with origins |
 //! | [`data_dir`] | one process per data directory; files replaced atomically |
 //! | [`address`] | where the product may connect (`30` section 7.2) |
+//! | [`enforcement`] | the question that statuses wait for |
 //! | [`http_client`] | fetches of foreign documents under that policy |
 //! | [`in_process`] | upstreams answered by this process |
 //! | [`access_log`], [`logging`] | one line per request; the log of the process |
@@ -22,6 +23,7 @@ pub mod address;
 pub mod clock;
 pub mod config;
 pub mod data_dir;
+pub mod enforcement;
 pub mod http_client;
 pub mod in_process;
 pub mod logging;
@@ -35,6 +37,7 @@ pub use access_log::AccessLog;
 pub use address::{AddressPolicy, AddressPolicyOptions, AddressRefusal, Cidr, Column, ColumnRules, ResolveError};
 pub use clock::{Clock, ManualClock};
 pub use data_dir::{DataDirLock, LockError, write_atomically};
+pub use enforcement::Enforcement;
 pub use http_client::{FetchError, Fetched, HttpClient, HttpClientOptions, http_client};
 pub use in_process::{BoxBody, BoxError, InProcess, InProcessService, boxed};
 pub use metrics::Metrics;

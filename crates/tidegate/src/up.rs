@@ -189,6 +189,7 @@ impl Platform {
         }
         // Last, so that health and metrics can be read while the rest drains.
         self.admin_tasks.close_and_wait(Duration::from_secs(3)).await;
+        let _ = std::fs::remove_file(Endpoints::path(&self.data_dir));
     }
 }
 
