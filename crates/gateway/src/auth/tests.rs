@@ -39,12 +39,15 @@ impl World {
         let metrics = Metrics::new();
         let random = Random::system();
         let policy = AddressPolicy::new(AddressPolicyOptions::default());
+        // Limits that a busy machine keeps.
+        let patient = Duration::from_secs(30);
+        let limits = HttpClientOptions { timeout: patient, ..HttpClientOptions::default() };
         let sources = KeySources::start(
-            JwksOptions::default(),
+            JwksOptions { wait_for_first: patient, wait_for_demanded: patient, ..JwksOptions::default() },
             clock.clone(),
             random,
             Tasks::new(),
-            http_client(&policy, HttpClientOptions::default()),
+            http_client(&policy, limits),
             &metrics,
             None,
         );

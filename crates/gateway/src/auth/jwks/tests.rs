@@ -8,6 +8,17 @@ use tidegate_testkit::issuer::{Behavior, Issuer};
 
 use super::*;
 
+const PATIENT: JwksOptions = JwksOptions {
+    ttl: Duration::from_mins(5),
+    max_stale: Duration::from_hours(24),
+    wait_for_first: Duration::from_secs(30),
+    wait_for_demanded: Duration::from_secs(30),
+};
+
+fn patient() -> HttpClientOptions {
+    HttpClientOptions { timeout: Duration::from_secs(30), ..HttpClientOptions::default() }
+}
+
 struct World {
     issuer: Issuer,
     hand: ManualClock,
@@ -17,8 +28,9 @@ struct World {
 }
 
 impl World {
+    /// With the intervals of the product, and limits that a busy machine keeps.
     async fn new() -> Self {
-        Self::with(JwksOptions::default(), HttpClientOptions::default()).await
+        Self::with(PATIENT, patient()).await
     }
 
     async fn with(options: JwksOptions, limits: HttpClientOptions) -> Self {
@@ -159,8 +171,8 @@ async fn a_demanded_fetch_happens_at_most_every_ten_seconds() {
 
 #[tokio::test]
 async fn a_request_does_not_wait_for_a_slow_issuer_but_the_fetch_goes_on() {
-    let options = JwksOptions { wait_for_demanded: Duration::from_millis(20), ..JwksOptions::default() };
-    let world = World::with(options, HttpClientOptions::default()).await;
+    let options = JwksOptions { wait_for_demanded: Duration::from_millis(20), ..PATIENT };
+    let world = World::with(options, patient()).await;
     let source = world.source();
     let first = source.keys().await.unwrap();
     settled(&source).await;
@@ -233,8 +245,6 @@ async fn keys_outlive_their_issuer_for_a_day_and_operators_hear_of_it_once() {
 
 #[tokio::test]
 async fn a_bad_answer_gives_no_keys_and_keeps_the_old_ones() {
-    let limits =
-        HttpClientOptions { timeout: Duration::from_millis(300), max_body_bytes: 1 << 20, ..Default::default() };
     let cases = [
         ("status", Behavior::Status(StatusCode::CREATED)),
         ("status", Behavior::Status(StatusCode::NOT_FOUND)),
@@ -242,14 +252,16 @@ async fn a_bad_answer_gives_no_keys_and_keeps_the_old_ones() {
         ("malformed", Behavior::Body(Bytes::new())),
         ("malformed", Behavior::Body(Bytes::from(format!(r#"{{"keys":[{}1]}}"#, "1,".repeat(256))))),
         ("too_large", Behavior::Huge(1 << 20)),
-        ("timeout", Behavior::Slow(Duration::from_mins(1))),
+        ("timeout", Behavior::Slow(Duration::from_mins(5))),
         ("transport", Behavior::Close),
         ("redirect", Behavior::Redirect("/keys".to_owned())),
         ("redirect", Behavior::Redirect("ftp://127.0.0.1/keys".to_owned())),
         ("address", Behavior::Redirect("http://169.254.169.254/keys".to_owned())),
     ];
     for (result, behavior) in cases {
-        let world = World::with(JwksOptions::default(), limits.clone()).await;
+        // Only the slow issuer is given up on, and then soon.
+        let timeout = if result == "timeout" { Duration::from_secs(1) } else { patient().timeout };
+        let world = World::with(PATIENT, HttpClientOptions { timeout, ..patient() }).await;
         world.issuer.behave(behavior.clone());
         let source = world.source();
         assert!(source.keys().await.is_none(), "{behavior:?}");
@@ -329,6 +341,14 @@ async fn nobody_waits_for_a_fetch_that_shutdown_ended() {
     let tasks = world.sources.shared.tasks.clone();
     let (found, ended) = tokio::join!(waiting, tasks.close_and_wait(Duration::from_secs(5)));
     assert!(found.is_none() && ended);
+}
+
+#[test]
+fn the_product_waits_as_long_as_the_specification_says() {
+    let options = JwksOptions::default();
+    assert_eq!((options.ttl, options.max_stale), (PATIENT.ttl, PATIENT.max_stale));
+    assert_eq!(options.wait_for_first, Duration::from_secs(5));
+    assert_eq!(options.wait_for_demanded, Duration::from_secs(2));
 }
 
 #[test]
