@@ -64,6 +64,25 @@ pub fn depth(value: &Value) -> usize {
     deepest
 }
 
+/// About the bytes that `value` takes as JSON.
+pub(crate) fn size(value: &Value) -> usize {
+    let mut total = 0;
+    let mut open = vec![value];
+    while let Some(value) = open.pop() {
+        total += 8;
+        match value {
+            Value::String(text) => total += text.len(),
+            Value::Array(list) => open.extend(list),
+            Value::Object(map) => {
+                total += map.keys().map(|k| k.len() + 4).sum::<usize>();
+                open.extend(map.values());
+            }
+            _ => {}
+        }
+    }
+    total
+}
+
 enum Frame {
     Object { map: Map<String, Value>, key: String },
     Array(Vec<Value>),

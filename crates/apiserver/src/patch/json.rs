@@ -90,7 +90,7 @@ impl Bounds {
             PatchOperation::Move(op) => (self.depth, op.path.count()),
             PatchOperation::Copy(op) => {
                 if let Some(source) = doc.pointer(op.from.as_str()) {
-                    self.copied = self.copied.saturating_add(size(source));
+                    self.copied = self.copied.saturating_add(decode::json::size(source));
                     if self.copied > MAX_COPIED {
                         return Err("copy operations add too much".to_owned());
                     }
@@ -120,23 +120,4 @@ impl Bounds {
         }
         Ok(())
     }
-}
-
-/// About the bytes that `value` takes as JSON.
-fn size(value: &Value) -> usize {
-    let mut total = 0;
-    let mut open = vec![value];
-    while let Some(value) = open.pop() {
-        total += 8;
-        match value {
-            Value::String(text) => total += text.len(),
-            Value::Array(list) => open.extend(list),
-            Value::Object(map) => {
-                total += map.keys().map(|k| k.len() + 4).sum::<usize>();
-                open.extend(map.values());
-            }
-            _ => {}
-        }
-    }
-    total
 }
