@@ -15,6 +15,14 @@ pub(crate) enum Code {
     Failed = 1,
     /// The command line or the configuration is wrong.
     Usage = 2,
+    /// The answer was 401.
+    NotAuthenticated = 4,
+    /// The answer was 403, or `why` explains a refusal.
+    Refused = 5,
+    /// Somebody else has what was asked for.
+    Conflict = 6,
+    /// `--wait` ended before the condition held.
+    Timeout = 7,
 }
 
 /// Why a verb did not do what it was asked.

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`cli`] | the command line |
 //! | [`settings`] | what can be configured, and loading it |
+//! | [`expose`] | `tidegate expose`, `tidegate unexpose` |
+//! | [`kube_access`], [`local_http`] | how verbs reach the platform |
 //! | [`status`] | `tidegate status` |
 //! | [`up`] | `tidegate up`: the wiring of the whole product |
 //! | [`planes`] | the three runtimes of the process |
@@ -17,6 +19,8 @@ mod cli;
 mod config_verbs;
 mod endpoints;
 mod exit;
+mod expose;
+mod kube_access;
 mod local_http;
 mod output;
 mod planes;
