@@ -132,6 +132,8 @@ pub struct Verdict {
     pub host: HostOutcome,
     /// The guard.
     pub authentication: Authentication,
+    /// The present specification, compiled, whether or not it may be enforced.
+    pub present: Option<Arc<RouteModel>>,
     /// What must be enforced now: the present specification, or the earlier one while the present one is refused, or
     /// nothing.
     pub enforced: Option<Arc<RouteModel>>,
@@ -470,6 +472,7 @@ impl Index {
                 Ok(_) => Authentication::Off,
             },
             current: enforced.is_some() && present.is_some(),
+            present: entry.compiled.as_ref().ok().cloned(),
             enforced,
             validation,
             host,

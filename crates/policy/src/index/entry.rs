@@ -70,6 +70,7 @@ impl ApiEntry {
                 validation: Validation::Valid,
                 host: HostOutcome::NotAsked,
                 authentication: Authentication::Off,
+                present: None,
                 enforced: None,
                 current: false,
                 deleting: false,
