@@ -307,8 +307,8 @@ mod tests {
             ("\"\\x\"", "invalid character 'x' in string escape code"),
             ("\"\\u12g4\"", "invalid character 'g' in \\u hexadecimal character escape"),
             ("-x", "invalid character 'x' in numeric literal"),
-            ("1.x", "invalid character 'x' after decimal point in numeric literal"),
-            ("01", "invalid character '1' after top-level value"),
+            ("1.x", "invalid character 'x' in numeric literal"),
+            ("01", "invalid character '1' in numeric literal"),
             ("1e999", "json: cannot unmarshal number into Go value of type float64"),
         ];
         for (text, expected) in rows {
