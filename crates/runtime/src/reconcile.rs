@@ -4,6 +4,7 @@
 
 mod backoff;
 mod events;
+mod observe;
 mod owned;
 mod queue;
 mod status;
@@ -12,6 +13,7 @@ mod testing;
 
 pub use backoff::Backoff;
 pub use events::{EventKind, EventNote, EventRecorder};
+pub use observe::{InputEvent, Observed, observe, watch_inputs};
 pub use owned::{WriteError, Written, delete_owned, write_owned};
 pub use queue::WorkQueue;
 pub use status::{StatusUpdate, StatusWriter};
