@@ -9,6 +9,7 @@ pub mod http;
 pub mod jsonpath;
 pub mod metrics;
 pub mod names;
+pub mod openapi;
 pub mod patch;
 pub mod protobuf;
 pub mod registry;
