@@ -6,9 +6,9 @@
 //! answer ◀── announce revision ◀── append to watch logs ◀── swap the cluster's view ◀─────────────────┘
 //! ```
 //!
-//! - [`txn`]: what an operation may do; purely in memory.
-//! - [`writer`], [`maintenance`]: the one thread that writes; group commit, checkpoints, compaction, recovery.
-//! - [`rows`], [`schema`], [`readers`]: SQL.
+//! - `txn`: what an operation may do; purely in memory.
+//! - `writer`, `maintenance`: the one thread that writes; group commit, checkpoints, compaction, recovery.
+//! - `rows`, `schema`, `readers`: SQL.
 //! - Reads are served by [`crate::cache`] and never touch the database, but for old events.
 //!
 //! Invariants: an answer is given only after COMMIT returned; a revision is given out once; every revision has one

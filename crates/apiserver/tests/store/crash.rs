@@ -5,10 +5,11 @@
 //! history has no gap, it leads from the state before to the state found, and no revision ever had two contents.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ fn kill_9_loses_nothing_acknowledged_and_reuses_no_revision() {
     for kill in 0..KILLS {
         let victim = Victim::start(folder.path(), kill);
         // Some are killed while they open the store, most in the middle of writing.
-        let acknowledgements = if kill % 8 == 7 { 0 } else { 1 + random.u64() % 150 };
+        let acknowledgements = if kill % 8 == 7 { 0 } else { 1 + random.u64() % 300 };
         let delay = Duration::from_micros(random.u64() % 8_000);
         let lines = victim.kill_after(acknowledgements, delay);
         total += lines.len();
@@ -104,7 +105,7 @@ fn open(folder: &Path) -> Store {
 
 /// The parent's end of a victim.
 struct Victim {
-    process: Child,
+    process: Spawned,
     lines: Receiver<String>,
 }
 
@@ -130,7 +131,7 @@ impl Victim {
             }
         };
         std::thread::Builder::new().name(format!("victim-{life}")).spawn(read).unwrap();
-        Self { process, lines }
+        Self { process: Spawned(process), lines }
     }
 
     /// Kills after that many acknowledgements and a delay; everything that was acknowledged.
@@ -148,9 +149,7 @@ impl Victim {
                 Err(RecvTimeoutError::Disconnected) => panic!("the victim ended by itself"),
             }
         }
-        // SIGKILL.
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+        self.process.kill();
         lines.extend(self.lines.iter());
         lines
     }
@@ -163,12 +162,11 @@ fn be_killed(folder: &Path) {
         let store = open(folder);
         let tasks = Tasks::new();
         let life = store.revision(ROOT);
-        for writer in 0..WRITERS {
+        let write = |writer: u64| {
             let store = store.clone();
-            drop(tasks.spawn("writer", async move {
+            tasks.spawn("writer", async move {
                 for round in 0.. {
-                    let operation =
-                        move |txn: &mut Txn<'_>| Ok::<_, std::convert::Infallible>(work(txn, writer, life, round));
+                    let operation = move |txn: &mut Txn<'_>| Ok::<_, Infallible>(work(txn, writer, life, round));
                     let mut lines = String::new();
                     for line in settled(store.write(operation).await) {
                         writeln!(lines, "acknowledged {line} .").unwrap();
@@ -176,10 +174,18 @@ fn be_killed(folder: &Path) {
                     // One write into the pipe: whole lines of one operation, never mixed with others.
                     std::io::stdout().lock().write_all(lines.as_bytes()).unwrap();
                 }
-            }));
-        }
-        loop {
-            store.compact().await.unwrap();
+            })
+        };
+        let writers = futures::future::select_all((0..WRITERS).map(write));
+        let compaction = async {
+            loop {
+                store.compact().await.unwrap();
+            }
+        };
+        // A writer ends only when the parent is gone.
+        tokio::select! {
+            _ = writers => {}
+            () = compaction => {}
         }
     });
 }

@@ -88,7 +88,7 @@ fn a_disk_that_fails_in_the_middle_of_commits_loses_nothing() {
     }
     let folder = tempfile::tempdir().unwrap();
     // A file-size limit makes real writes fail without root; the signal that comes with it is ignored.
-    let mut process = Command::new("sh")
+    let process = Command::new("sh")
         .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "full_disk::a_disk_that_fails_in_the_middle_of_commits_loses_nothing", "--nocapture"])
@@ -97,9 +97,10 @@ fn a_disk_that_fails_in_the_middle_of_commits_loses_nothing() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut output = BufReader::new(process.stdout.take().unwrap()).lines();
-    let mut input = process.stdin.take().unwrap();
-    let pid = process.id().to_string();
+    let mut process = Spawned(process);
+    let mut output = BufReader::new(process.0.stdout.take().unwrap()).lines();
+    let mut input = process.0.stdin.take().unwrap();
+    let pid = process.0.id().to_string();
     let mut says = |expected: &str| {
         let found = output.by_ref().map(Result::unwrap).find(|line| line.starts_with(expected));
         found.unwrap_or_else(|| panic!("the process never said `{expected}`"))
@@ -114,7 +115,7 @@ fn a_disk_that_fails_in_the_middle_of_commits_loses_nothing() {
     says("failed");
     limit("unlimited");
     let acknowledged: u64 = says("recovered ").strip_prefix("recovered ").unwrap().parse().unwrap();
-    assert!(process.wait().unwrap().success());
+    assert!(process.0.wait().unwrap().success());
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -145,6 +146,7 @@ fn write_under_a_limit(folder: &Path) {
                 Err(StoreError::Io(_) | StoreError::Full(_)) => break,
                 Err(error) => panic!("{error}"),
             }
+            assert!(acknowledged < 1_000, "the limit does not work");
         }
         assert!(acknowledged > 0);
         assert!(!readiness.is_ready());

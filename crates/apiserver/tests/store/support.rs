@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::path::Path;
+use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,4 +116,24 @@ pub(crate) async fn take(stream: &mut WatchStream, count: usize) -> Vec<String> 
         texts.push(text(&next(stream).await.unwrap().unwrap()));
     }
     texts
+}
+
+/// A child process that does not outlive its test.
+pub(crate) struct Spawned(pub(crate) Child);
+
+impl Spawned {
+    /// SIGKILL, and wait for the end.
+    pub(crate) fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Spawned {
+    fn drop(&mut self) {
+        // Already ended, in a test that passes.
+        if self.0.kill().is_ok() {
+            drop(self.0.wait());
+        }
+    }
 }
