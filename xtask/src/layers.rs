@@ -30,6 +30,9 @@ const BANNED: &[&str] = &["ring", "openssl", "openssl-sys", "native-tls", "rsa",
 /// Crates that the pure core may not reach.
 const BANNED_IN_CORE: &[&str] = &["tokio", "hyper", "axum", "rusqlite"];
 
+/// Crates that only some manifests may name, so that a change of other code does not wait for them to compile.
+const CONFINED: &[(&str, &[&str])] = &[("rusqlite", &["tidegate-apiserver"])];
+
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
@@ -83,6 +86,10 @@ fn direction_problems(metadata: &Metadata) -> Vec<String> {
             continue;
         };
         for dependency in package.dependencies.iter().filter(|dependency| dependency.kind.as_deref() != Some("dev")) {
+            let allowed = CONFINED.iter().find(|(name, _)| *name == dependency.name).map(|(_, packages)| *packages);
+            if allowed.is_some_and(|packages| !packages.contains(&package.name.as_str())) {
+                problems.push(format!("`{}` may not name `{}`", package.name, dependency.name));
+            }
             let Some((target, _)) = layers.get(&dependency.name) else { continue };
             let listed = dependency.name.strip_prefix("tidegate-").is_some_and(|name| peers.contains(&name));
             if target >= layer && !listed {
@@ -136,6 +143,13 @@ mod tests {
             direction_problems(&metadata),
             ["`tidegate-gateway` (layer 2) depends on `tidegate-exposure` (layer 2)"]
         );
+    }
+
+    #[test]
+    fn a_database_driver_stays_in_its_crate() {
+        let uses = |name| Metadata { packages: vec![package(name, &[("rusqlite", None)])] };
+        assert_eq!(direction_problems(&uses("tidegate-gateway")), ["`tidegate-gateway` may not name `rusqlite`"]);
+        assert!(direction_problems(&uses("tidegate-apiserver")).is_empty());
     }
 
     #[test]
