@@ -375,3 +375,33 @@ fn admission_prunes_defaults_and_validates() {
     assert_eq!(admitted.errors.len(), 1);
     assert_eq!(object, json!({"spec": {"color": 1, "size": 3}}));
 }
+
+#[test]
+fn the_definitions_of_the_product_are_valid_and_do_not_clash() {
+    let mut registry = Registry::builtin();
+    let mut served = Vec::new();
+    let domains = ["kyma.local".to_owned(), "example.com".to_owned()];
+    for mut definition in tidegate_kinds::crds(&domains) {
+        let name = definition["metadata"]["name"].to_string();
+        definition["metadata"]["uid"] = json!(format!("uid of {name}"));
+        apply_defaults(&mut definition);
+        assert_eq!(validate_create(&definition), [], "{name}");
+        stamp_stored_version(&mut definition);
+        definition["status"] = compute(&definition, &registry, now());
+        assert!(is_true(&definition, "Established"), "{name}: {}", definition["status"]);
+        assert_eq!(validate_update(&definition, &definition), [], "{name}");
+        served.push(Arc::new(ResourceInfo::from_definition(&definition).unwrap()));
+        registry = Registry::builtin().with_custom(served.clone());
+    }
+    let api = registry.kind("gateway.kyma-project.io", "Api").expect("Api is one of them");
+    let mut object = json!({
+        "apiVersion": "gateway.kyma-project.io/v1alpha2", "kind": "Api", "metadata": {"name": "sample"},
+        "spec": {"service": {"name": "sample", "port": 80}, "hostname": "sample.example.com", "typo": 1,
+            "authentication": [{"type": "JWT", "jwt": {"issuer": "https://dex", "jwksUri": "http://dex/keys"}}]},
+    });
+    let admitted = instance::admit(&api.versions[0], &mut object, None);
+    assert_eq!(admitted, instance::Admitted { unknown_fields: vec!["spec.typo".to_owned()], errors: Vec::new() });
+    object["spec"]["service"]["port"] = json!("http");
+    let admitted = instance::admit(&api.versions[0], &mut object, None);
+    assert_eq!(admitted.errors[0].path(), "spec.service.port");
+}
