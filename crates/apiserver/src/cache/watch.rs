@@ -8,7 +8,7 @@ use tokio::sync::watch as signal;
 use super::log::{Last, Taken};
 use super::{ClusterCache, ResourceLog};
 use crate::store::readers::Readers;
-use crate::store::{ClusterId, Event, Resource, WatchError};
+use crate::store::{ClusterId, Event, Resource, StoreError, WatchError};
 
 /// Every event of one resource after a revision, in revision order, none missing, none twice (SPEC 60 §9).
 ///
@@ -57,7 +57,9 @@ impl WatchStream {
                 Step::ReadOlder { floor } => {
                     if let Err(error) = self.read_older(floor).await {
                         self.finished = true;
-                        return Some(Err(error));
+                        // The end of the store is no error of the stream.
+                        let closed = matches!(error, WatchError::Store(StoreError::Closed));
+                        return if closed { None } else { Some(Err(error)) };
                     }
                 }
                 Step::Wait => {

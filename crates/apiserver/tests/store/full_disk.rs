@@ -23,25 +23,7 @@ async fn try_put(store: &Store, name: &str, value: &str) -> Result<Arc<Object>, 
 
 /// Waits until the store says it works again.
 async fn recovered(readiness: &Readiness) {
-    let wait = async {
-        let mut tick = tokio::time::interval(Duration::from_millis(10));
-        while !readiness.is_ready() {
-            tick.tick().await;
-        }
-    };
-    tokio::time::timeout(LONG, wait).await.expect("the store recovers");
-}
-
-/// Text that does not compress.
-fn noise(seed: u64, bytes: usize) -> String {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        char::from(b'a' + (state % 26) as u8)
-    };
-    (0..bytes).map(|_| next()).collect()
+    eventually("the store recovers", || readiness.is_ready()).await;
 }
 
 #[tokio::test]

@@ -11,3 +11,5 @@ mod full_disk;
 mod model;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod upkeep;

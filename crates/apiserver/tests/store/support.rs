@@ -137,3 +137,26 @@ impl Drop for Spawned {
         }
     }
 }
+
+/// Text that does not compress.
+pub(crate) fn noise(seed: u64, bytes: usize) -> String {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b'a' + (state % 26) as u8)
+    };
+    (0..bytes).map(|_| next()).collect()
+}
+
+/// Waits for a condition.
+pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let wait = async {
+        let mut tick = tokio::time::interval(Duration::from_millis(10));
+        while !condition() {
+            tick.tick().await;
+        }
+    };
+    tokio::time::timeout(LONG, wait).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+}
