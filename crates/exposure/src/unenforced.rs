@@ -1,0 +1,74 @@
+//! Istio objects that users write in embedded mode are stored and have no effect. An Event on each says so (SPEC 30
+//! §1.1): Event `NotProgrammed`.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::{Api as KubeApi, DynamicObject};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Client, ResourceExt as _};
+use tidegate_runtime::Tasks;
+use tidegate_runtime::reconcile::{EventKind, EventNote, EventRecorder, Observed, observe};
+use tokio::sync::mpsc;
+
+/// Kinds of which nothing is generated in embedded mode, so that all of them are users' own.
+const FOREIGN_KINDS: [&str; 2] = ["RequestAuthentication", "AuthorizationPolicy"];
+
+/// Tells the writers of objects without effect.
+#[derive(Clone)]
+pub(crate) struct Unenforced {
+    events: EventRecorder,
+}
+
+impl Unenforced {
+    pub(crate) fn new(events: EventRecorder) -> Self {
+        Self { events }
+    }
+
+    /// Watches the kinds that nothing else here watches.
+    pub(crate) fn watch(&self, client: &Client, tasks: &Tasks) {
+        for kind in FOREIGN_KINDS {
+            let gvk = GroupVersionKind::gvk(tidegate_kinds::istio::SECURITY_GROUP, "v1", kind);
+            let api: KubeApi<DynamicObject> = KubeApi::all_with(client.clone(), &ApiResource::from_gvk(&gvk));
+            let (sender, mut receiver) = mpsc::channel(64);
+            let (unenforced, shutdown) = (self.clone(), tasks.shutdown().clone());
+            drop(tasks.spawn("watch-unenforced", async move {
+                let note = async {
+                    while let Some(object) = receiver.recv().await {
+                        unenforced.note(&object);
+                    }
+                };
+                let only_set = |observed| match observed {
+                    Observed::Set(object) => Some(object),
+                    Observed::Removed { .. } | Observed::Listed => None,
+                };
+                tokio::select! {
+                    () = observe(api, &sender, only_set) => {}
+                    () = note => {}
+                    () = shutdown.cancelled() => {}
+                }
+            }));
+        }
+    }
+
+    /// Records the Event; equal ones are merged by the recorder.
+    pub(crate) fn note(&self, object: &DynamicObject) {
+        let Some(types) = &object.types else { return };
+        let message = match types.kind.as_str() {
+            "VirtualService" => "its hosts are reserved, its routes have no effect in embedded mode: use an Api",
+            _ => "stored but not enforced in embedded mode: use an Api",
+        };
+        self.events.record(EventNote {
+            regarding: ObjectReference {
+                api_version: Some(types.api_version.clone()),
+                kind: Some(types.kind.clone()),
+                namespace: object.namespace(),
+                name: Some(object.name_any()),
+                uid: object.uid(),
+                resource_version: object.resource_version(),
+                field_path: None,
+            },
+            kind: EventKind::Warning,
+            reason: "NotProgrammed",
+            message: message.to_owned(),
+        });
+    }
+}
