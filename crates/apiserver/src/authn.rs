@@ -59,7 +59,8 @@ impl Identity {
         self.kind == Kind::InProcess
     }
 
-    fn is_master(&self) -> bool {
+    /// Whether the identity is in `system:masters`.
+    pub fn is_administrator(&self) -> bool {
         self.groups.iter().any(|group| group == MASTERS)
     }
 }
@@ -160,7 +161,7 @@ pub fn authenticate(
 /// # Errors
 /// 401 for the anonymous, 403 in the words of SPEC 60 §17.1 for everybody else.
 pub fn authorize(identity: &Identity, info: &RequestInfo) -> Result<(), ApiError> {
-    if identity.is_in_process() || identity.is_master() {
+    if identity.is_in_process() || identity.is_administrator() {
         return Ok(());
     }
     if let Target::NonResource(path) = &info.target
@@ -274,7 +275,7 @@ mod tests {
         };
         let good = ours.issue_client("kubernetes-admin", &[MASTERS], now, day).unwrap();
         let identity = request(good.chain(), now).unwrap();
-        assert_eq!((identity.user.as_str(), identity.is_master()), ("kubernetes-admin", true));
+        assert_eq!((identity.user.as_str(), identity.is_administrator()), ("kubernetes-admin", true));
         let bad = foreign.issue_client("kubernetes-admin", &[MASTERS], now, day).unwrap();
         assert!(request(bad.chain(), now).is_err());
         assert!(request(good.chain(), now + 2 * day).is_err());

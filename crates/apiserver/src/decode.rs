@@ -76,13 +76,18 @@ pub struct Decoded {
     pub duplicates: Vec<String>,
 }
 
+/// Parses a body without looking at what it holds, for bodies that are no object of the resource: 400.
+pub fn parse(format: BodyFormat, body: &[u8], expected: &Expected<'_>) -> Result<Decoded, ApiError> {
+    match format {
+        BodyFormat::Json => parse_text(body, expected, "json"),
+        BodyFormat::Yaml => parse_text(body, expected, "yaml"),
+        BodyFormat::Protobuf => Ok(Decoded { value: protobuf::decode(body, expected.kind)?, duplicates: Vec::new() }),
+    }
+}
+
 /// Parses a body and checks that it is what the URL expects: 400, or 422 for another kind of custom resource.
 pub fn read(format: BodyFormat, body: &[u8], expected: &Expected<'_>) -> Result<Decoded, ApiError> {
-    let mut decoded = match format {
-        BodyFormat::Json => parse_text(body, expected, "json")?,
-        BodyFormat::Yaml => parse_text(body, expected, "yaml")?,
-        BodyFormat::Protobuf => Decoded { value: protobuf::decode(body, expected.kind)?, duplicates: Vec::new() },
-    };
+    let mut decoded = parse(format, body, expected)?;
     identify(&mut decoded.value, expected)?;
     if expected.is_custom && json::depth(&decoded.value) > MAX_CUSTOM_DEPTH {
         return Err(ApiError::bad_request(format!("the object is nested more than {MAX_CUSTOM_DEPTH} levels deep")));

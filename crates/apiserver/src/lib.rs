@@ -2,6 +2,9 @@
 
 pub mod authn;
 pub mod cache;
+pub mod client;
+pub mod control_plane;
+pub mod controllers;
 pub mod crd;
 pub mod decode;
 pub mod discovery;
@@ -16,7 +19,10 @@ pub mod registry;
 pub mod request_info;
 pub mod schema;
 pub mod selector;
+pub mod serve;
 pub mod status;
 pub mod store;
 pub mod table;
 pub mod trust;
+
+pub use control_plane::{Config, ControlPlane, ControlPlaneError, Options};

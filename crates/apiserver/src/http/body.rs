@@ -71,15 +71,15 @@ impl HttpBody for Body {
     }
 }
 
-/// Reads a request body whole.
+/// Reads a request body whole; in-process requests have no `limit`.
 ///
 /// # Errors
-/// 413 beyond [`MAX_BODY_BYTES`]; 400 when the client breaks off; 504 after 30 s without a byte.
-pub async fn read(body: BoxBody) -> Result<Bytes, ApiError> {
-    read_within(body, SLOW_BODY).await
+/// 413 beyond the limit; 400 when the client breaks off; 504 after 30 s without a byte.
+pub async fn read(body: BoxBody, limit: Option<usize>) -> Result<Bytes, ApiError> {
+    read_within(body, limit.unwrap_or(usize::MAX), SLOW_BODY).await
 }
 
-async fn read_within(mut body: BoxBody, pause: Duration) -> Result<Bytes, ApiError> {
+async fn read_within(mut body: BoxBody, limit: usize, pause: Duration) -> Result<Bytes, ApiError> {
     let mut whole = BytesMut::new();
     let mut surplus = 0;
     loop {
@@ -89,7 +89,7 @@ async fn read_within(mut body: BoxBody, pause: Duration) -> Result<Bytes, ApiErr
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|_| ApiError::bad_request("the request body ended unexpectedly"))?;
         let Ok(data) = frame.into_data() else { continue };
-        if surplus == 0 && whole.len() + data.len() <= MAX_BODY_BYTES {
+        if surplus == 0 && whole.len().saturating_add(data.len()) <= limit {
             whole.extend_from_slice(&data);
         } else {
             surplus += data.len();
@@ -99,7 +99,7 @@ async fn read_within(mut body: BoxBody, pause: Duration) -> Result<Bytes, ApiErr
             }
         }
     }
-    if surplus > 0 { Err(ApiError::body_too_large(MAX_BODY_BYTES)) } else { Ok(whole.freeze()) }
+    if surplus > 0 { Err(ApiError::body_too_large(limit)) } else { Ok(whole.freeze()) }
 }
 
 #[cfg(test)]
@@ -116,15 +116,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_of_3_mib_is_read_and_one_byte_more_is_413() {
-        assert_eq!(read(full(vec![b'a'; MAX_BODY_BYTES])).await.unwrap().len(), MAX_BODY_BYTES);
-        let error = read(full(vec![b'a'; MAX_BODY_BYTES + 1])).await.unwrap_err();
+        assert_eq!(read(full(vec![b'a'; MAX_BODY_BYTES]), Some(MAX_BODY_BYTES)).await.unwrap().len(), MAX_BODY_BYTES);
+        let error = read(full(vec![b'a'; MAX_BODY_BYTES + 1]), Some(MAX_BODY_BYTES)).await.unwrap_err();
         assert_eq!((error.code, error.message.as_str()), (413, "Request entity too large: limit is 3145728"));
     }
 
     #[tokio::test]
     async fn a_body_that_stalls_times_out() {
         let frames = stream::pending::<Result<Frame<Bytes>, BoxError>>();
-        let error = read_within(boxed(StreamBody::new(frames)), Duration::from_millis(1)).await.unwrap_err();
+        let error =
+            read_within(boxed(StreamBody::new(frames)), MAX_BODY_BYTES, Duration::from_millis(1)).await.unwrap_err();
         assert_eq!(error.code, 504);
     }
 }

@@ -343,3 +343,13 @@ fn strip(value: &Value) -> Value {
         other => other.clone(),
     }
 }
+
+#[test]
+fn a_json_patch_may_test_that_a_member_is_absent() {
+    let patch = br#"[{"op":"test","path":"/metadata/finalizers","value":null},{"op":"add","path":"/metadata/finalizers","value":["e.com/x"]}]"#;
+    let patch = Patch::parse(PatchKind::Json, patch).unwrap();
+    let patched = patch.apply("", "ConfigMap", &json!({"metadata": {"name": "a"}})).unwrap();
+    assert_eq!(patched["metadata"]["finalizers"], json!(["e.com/x"]));
+    assert!(patch.apply("", "ConfigMap", &json!({"metadata": {"finalizers": []}})).is_err());
+    assert!(patch.apply("", "ConfigMap", &json!({})).is_err());
+}

@@ -1,0 +1,124 @@
+//! Sockets, certificates, limits, documents (SPEC 60 §2.2, §3, §5, §16, §23).
+
+use serde_json::json;
+use tidegate_pki::Authority;
+use tidegate_runtime::Clock;
+
+use crate::common::{CONFIG_MAPS, World};
+
+/// A client that trusts the local CA and shows a certificate of `authority`, or none.
+fn client(world: &World, identity: Option<(&Authority, &[&str])>) -> reqwest::Client {
+    let ca = reqwest::Certificate::from_pem(world.plane.ca_pem().as_bytes()).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "a foreign client of the server under test")]
+    let mut builder = reqwest::Client::builder().tls_certs_only([ca]).no_proxy();
+    if let Some((authority, groups)) = identity {
+        let now = Clock::system().now();
+        let credential = authority.issue_client("somebody", groups, now, tidegate_pki::CLIENT_LIFETIME).unwrap();
+        let pem = format!("{}{}", credential.chain_pem(), credential.private_key_pem().expose());
+        builder = builder.identity(reqwest::Identity::from_pem(pem.as_bytes()).unwrap());
+    }
+    builder.build().unwrap()
+}
+
+fn client_authority(world: &World) -> Authority {
+    let text = std::fs::read_to_string(world.dir.path().join("pki/client-ca.pem")).unwrap();
+    let (certificate, key) = text.split_at(text.find("-----BEGIN PRIVATE KEY-----").unwrap());
+    Authority::from_pem(certificate, key).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_certificates_of_the_clusters_authority_and_of_masters_are_let_in() {
+    let world = World::open().await;
+    let (_, url) = world.serve().await;
+    let ours = client_authority(&world);
+    let foreign = Authority::generate("foreign", Clock::system().now()).unwrap();
+    let path = format!("{url}{CONFIG_MAPS}");
+    let masters: &[&str] = &["system:masters"];
+    for (identity, status) in [
+        (Some((&ours, masters)), 200),
+        (Some((&ours, &["developers"] as &[&str])), 403),
+        (Some((&foreign, masters)), 401),
+        (None, 401),
+    ] {
+        let answer = client(&world, identity).get(&path).send().await.unwrap();
+        assert_eq!(answer.status(), status);
+        assert!(!answer.headers()["audit-id"].is_empty());
+        if status == 401 {
+            assert_eq!(answer.headers()["www-authenticate"], "Bearer realm=\"tidegate\"");
+            let body: serde_json::Value = answer.json().await.unwrap();
+            assert_eq!((&body["reason"], &body["message"]), (&json!("Unauthorized"), &json!("Unauthorized")));
+        }
+    }
+    // A bad certificate is not worth less than none, but no more either.
+    assert_eq!(
+        client(&world, Some((&foreign, masters))).get(format!("{url}/version")).send().await.unwrap().status(),
+        401
+    );
+    assert_eq!(client(&world, None).get(&path).bearer_auth("x").send().await.unwrap().status(), 401);
+    for open in ["/version", "/livez", "/readyz", "/healthz"] {
+        assert_eq!(client(&world, None).get(format!("{url}{open}")).send().await.unwrap().status(), 200, "{open}");
+    }
+    for closed in ["/", "/metrics", "/api", "/clusters/other/api"] {
+        assert_eq!(client(&world, None).get(format!("{url}{closed}")).send().await.unwrap().status(), 401, "{closed}");
+    }
+    assert!(
+        world
+            .metrics
+            .encode()
+            .contains("tidegate_kube_authn_failures_total{method=\"certificate\",reason=\"unknown_authority\"}")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_have_their_status_and_the_connection_goes_on() {
+    let world = World::open().await;
+    let (_, url) = world.serve().await;
+    let admin = client(&world, Some((&client_authority(&world), &["system:masters"])));
+    let huge = admin.post(format!("{url}{CONFIG_MAPS}")).body(vec![b'a'; 3 * 1024 * 1024 + 1]).send().await.unwrap();
+    assert_eq!(huge.status(), 413);
+    let body: serde_json::Value = huge.json().await.unwrap();
+    assert_eq!(body["message"], "Request entity too large: limit is 3145728");
+    let long = admin.get(format!("{url}{CONFIG_MAPS}?labelSelector={}", "a".repeat(17 * 1024))).send().await.unwrap();
+    assert_eq!(long.status(), 414);
+    for method in [reqwest::Method::HEAD, reqwest::Method::OPTIONS] {
+        assert_eq!(admin.request(method, format!("{url}{CONFIG_MAPS}")).send().await.unwrap().status(), 405);
+    }
+    let text = admin.get(format!("{url}/nothing/here")).send().await.unwrap();
+    assert_eq!((text.status().as_u16(), text.text().await.unwrap().as_str()), (404, "404 page not found\n"));
+    assert_eq!(admin.get(format!("{url}/clusters/root{CONFIG_MAPS}")).send().await.unwrap().status(), 200);
+    assert_eq!(admin.get(format!("{url}/clusters/other{CONFIG_MAPS}")).send().await.unwrap().status(), 404);
+    let kept = admin.get(format!("{url}/version")).header("Audit-Id", "mine").send().await.unwrap();
+    assert_eq!(kept.headers()["audit-id"], "mine");
+}
+
+#[tokio::test]
+async fn discovery_is_served_in_both_forms() {
+    let world = World::open().await;
+    let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+    let groups = world.ask("GET", "/apis", &[("accept", accept)], b"").await;
+    assert_eq!(groups.header("content-type"), "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
+    let etag = groups.header("etag").to_owned();
+    let cached = world.ask("GET", "/apis", &[("accept", accept), ("if-none-match", &etag)], b"").await;
+    assert_eq!((cached.status, cached.text.as_str()), (304, ""));
+    let plain = world.get("/apis").await.expect(200);
+    assert_eq!(plain["kind"], "APIGroupList");
+    assert_eq!(world.get("/api").await.expect(200)["versions"], json!(["v1"]));
+    assert_eq!(world.get("/api/v1").await.expect(200)["kind"], "APIResourceList");
+    assert_eq!(world.get("/apis/apps/v1").await.status, 404);
+    assert_eq!(world.get("/api/v1/pods").await.message(), "the server could not find the requested resource");
+    assert_eq!(world.get("/version").await.expect(200)["minor"], "36");
+    assert!(world.get("/metrics").await.text.contains("tidegate_kube_requests_total"));
+}
+
+#[tokio::test]
+async fn a_panic_or_a_wrong_path_never_ends_the_service() {
+    let world = World::open().await;
+    for path in
+        ["/api/v1/watch/configmaps", "/api/v1//configmaps", "/apis/%ff/v1/x", "/api/v1/namespaces/%2e%2e/configmaps"]
+    {
+        assert_eq!(world.get(path).await.status, 404, "{path}");
+    }
+    let query = vec!["a=b"; 65].join("&");
+    assert_eq!(world.get(&format!("{CONFIG_MAPS}?{query}")).await.status, 400);
+    assert_eq!(world.tasks.panics(), 0);
+}
