@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::protobuf;
 use crate::status::{ApiError, FieldError};
 
-pub use conform::conform;
+pub use conform::{conform, conform_metadata};
 pub use schema::{FieldSchema, ObjectSchema, builtin_schema, definition_name, definitions};
 
 const JSON_TYPE: &str = "application/json";
@@ -202,6 +202,16 @@ pub fn check_builtin(value: &mut Value, expected: &Expected<'_>) -> Result<Vec<S
         return Err(ApiError::bad_request(format!("the object is nested more than {MAX_BUILTIN_DEPTH} levels deep")));
     }
     Ok(unknown)
+}
+
+/// [`check_builtin`] for `metadata` of a custom resource alone.
+pub fn check_custom_metadata(value: &mut Value, expected: &Expected<'_>) -> Result<Vec<String>, ApiError> {
+    conform_metadata(value).map_err(|problem| {
+        ApiError::bad_request(format!(
+            "{0} in version \"{1}\" cannot be handled as a {0}: {problem}",
+            expected.kind, expected.version
+        ))
+    })
 }
 
 /// `unknown field "spec.foo"` and `duplicate field "data.a"`, as warnings and strict errors list them.

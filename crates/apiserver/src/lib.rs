@@ -1,6 +1,7 @@
 //! Kubernetes-compatible API server over an embedded object store, with an in-process client.
 
 pub mod authn;
+pub mod builtin;
 pub mod cache;
 pub mod client;
 pub mod control_plane;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::go_type;
-use super::schema::{FieldSchema, ObjectSchema};
+use super::schema::{FieldSchema, ObjectSchema, object_meta};
 
 /// Most unknown fields that are reported for one body.
 const MAX_UNKNOWN: usize = 100;
@@ -21,6 +21,21 @@ pub fn conform(schema: &'static ObjectSchema, value: &mut Value) -> Result<Vec<S
         Value::Object(map) => walk.object(schema, map)?,
         other => {
             return Err(format!("json: cannot unmarshal {} into Go value of type v1.{}", go_type(other), schema.name));
+        }
+    }
+    Ok(walk.unknown)
+}
+
+/// [`conform`] for `metadata` of a custom resource, whose other fields have a schema of their own. Absent is fine.
+pub fn conform_metadata(object: &mut Value) -> Result<Vec<String>, String> {
+    let (Some(metadata), Some(schema)) = (object.get_mut("metadata"), object_meta()) else { return Ok(Vec::new()) };
+    let mut walk = Walk { unknown: Vec::new(), path: vec![Step::Field("metadata".to_owned())] };
+    match metadata {
+        Value::Object(map) => walk.object(schema, map)?,
+        Value::Null => *metadata = Value::Object(Map::new()),
+        other => {
+            let found = go_type(other);
+            return Err(format!("json: cannot unmarshal {found} into Go struct field .metadata of type v1.ObjectMeta"));
         }
     }
     Ok(walk.unknown)

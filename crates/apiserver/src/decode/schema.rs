@@ -102,6 +102,11 @@ pub fn builtin_schema(group: &str, version: &str, kind: &str) -> Option<&'static
     ObjectSchema::at(*COMPILED.by_definition.get(name)?)
 }
 
+/// The schema of `metadata`.
+pub(super) fn object_meta() -> Option<&'static ObjectSchema> {
+    ObjectSchema::at(*COMPILED.by_definition.get(&format!("{META}ObjectMeta"))?)
+}
+
 fn generate() -> Map<String, Value> {
     let mut generator = SchemaSettings::openapi3().into_generator();
     generator.subschema_for::<core::v1::ConfigMap>();

@@ -218,6 +218,20 @@ fn definitions_keep_any_json_in_defaults_and_accept_both_forms_of_items() {
 }
 
 #[test]
+fn metadata_of_custom_resources_has_the_rules_of_all_metadata() {
+    let mut widget =
+        json!({"metadata": {"name": "a", "labels": {}, "foo": 1, "creationTimestamp": null}, "spec": {"x": null}});
+    assert_eq!(check_custom_metadata(&mut widget, &WIDGET), Ok(vec!["metadata.foo".to_owned()]));
+    assert_eq!(widget, json!({"metadata": {"name": "a"}, "spec": {"x": null}}));
+    let error = check_custom_metadata(&mut json!({"metadata": {"labels": {"a": 1}}}), &WIDGET).expect_err("wrong type");
+    assert_eq!(
+        error.message,
+        "Widget in version \"v1\" cannot be handled as a Widget: json: cannot unmarshal number into Go struct field \
+         ObjectMeta.metadata.labels of type string"
+    );
+}
+
+#[test]
 fn options_have_a_schema_too() {
     let options = Expected { group: "", version: "v1", kind: "DeleteOptions", is_custom: false };
     let (_, unknown) = check(json!({"propagationPolicy": "Background", "x": 1}), &options).expect("conforms");
