@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::exit::{Failure, Outcome};
-use crate::{config_verbs, expose, output, status, up};
+use crate::{config_verbs, demo, expose, output, status, up};
 
 /// Authorization in front of, behind and around APIs: one binary.
 #[derive(Debug, Parser)]
@@ -52,6 +52,8 @@ pub(crate) enum Color {
 enum Command {
     /// Start the embedded platform in the foreground
     Up(up::Args),
+    /// Start a platform of its own and run the story against it, step by step
+    Demo(demo::Args),
     /// Expose a process that listens on a port: Service and Api in one command
     Expose(expose::Args),
     /// Remove what `expose` made
@@ -100,6 +102,7 @@ pub(crate) fn run(cli: Cli, environment: &[(String, String)]) -> Outcome {
     let context = Context { global: &cli.global, environment };
     match cli.command {
         Command::Up(args) => up::run(&args, context),
+        Command::Demo(args) => block_on(demo::run(&args, context)),
         Command::Expose(args) => block_on(expose::run(&args, context)),
         Command::Unexpose(args) => block_on(expose::run_unexpose(&args, context)),
         Command::Status => block_on(status::run(context)),

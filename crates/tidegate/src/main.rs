@@ -6,6 +6,7 @@
 //! | [`settings`] | what can be configured, and loading it |
 //! | [`expose`] | `tidegate expose`, `tidegate unexpose` |
 //! | [`kube_access`], [`local_http`] | how verbs reach the platform |
+//! | [`demo`] | `tidegate demo` |
 //! | [`status`] | `tidegate status` |
 //! | [`up`] | `tidegate up`: the wiring of the whole product |
 //! | [`planes`] | the three runtimes of the process |
@@ -17,6 +18,7 @@
 mod admin;
 mod cli;
 mod config_verbs;
+mod demo;
 mod endpoints;
 mod exit;
 mod expose;
