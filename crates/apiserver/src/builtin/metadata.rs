@@ -105,13 +105,15 @@ fn annotations(metadata: &Map<String, Value>, problems: &mut Vec<FieldError>) {
 fn finalizers(resource: &ResourceInfo, metadata: &Map<String, Value>, admitted: &mut Admitted) {
     const PATH: &str = "metadata.finalizers";
     let finalizers: Vec<&str> = list(metadata, "finalizers").iter().filter_map(Value::as_str).collect();
+    // A definition's own clean-up finalizer has no slash, so definitions follow the rule of custom resources.
+    let is_definition = resource.builtin() == Some(Builtin::CustomResourceDefinition);
     for finalizer in &finalizers {
-        if !resource.is_custom() {
+        if !resource.is_custom() && !is_definition {
             push_all(&mut admitted.problems, PATH, finalizer, names::builtin_finalizer(finalizer));
             continue;
         }
         push_all(&mut admitted.problems, PATH, finalizer, names::qualified_name(finalizer));
-        if !finalizer.contains('/') && !matches!(*finalizer, "orphan" | "foregroundDeletion") {
+        if !is_definition && !finalizer.contains('/') && !matches!(*finalizer, "orphan" | "foregroundDeletion") {
             admitted.warnings.push(format!(
                 "{PATH}: {}: prefer a domain-qualified finalizer name including a path (/) to avoid accidental \
                  conflicts with other finalizer writers",

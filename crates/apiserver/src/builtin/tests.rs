@@ -106,6 +106,15 @@ fn custom_resources_may_have_undotted_finalizers_with_a_warning() {
 }
 
 #[test]
+fn definitions_carry_their_clean_up_finalizer() {
+    let registry = Registry::builtin();
+    let resource = registry.served("apiextensions.k8s.io", "v1", "customresourcedefinitions").expect("served");
+    let finalizers = [crate::crd::CLEANUP_FINALIZER];
+    let mut object = json!({"metadata": {"name": "widgets.g.io", "finalizers": finalizers}});
+    assert_eq!(admit(resource, &mut object, None), Admitted::default());
+}
+
+#[test]
 fn config_maps_check_keys_and_sizes() {
     let rows = [
         (
