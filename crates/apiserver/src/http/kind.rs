@@ -75,9 +75,13 @@ fn conform(
     value: &mut Value,
     duplicates: &[String],
 ) -> Result<Vec<String>, ApiError> {
-    let unknown = match &target.version.structural {
-        Some(schema) => schema.prune(value),
-        None => decode::check_builtin(value, expected)?,
+    let unknown = if expected.is_custom {
+        // `metadata` has the same type for all kinds; the rest is the definition's.
+        let mut unknown = decode::check_custom_metadata(value, expected)?;
+        unknown.extend(target.version.structural.iter().flat_map(|schema| schema.prune(value)));
+        unknown
+    } else {
+        decode::check_builtin(value, expected)?
     };
     Ok(decode::field_problems(&unknown, duplicates))
 }

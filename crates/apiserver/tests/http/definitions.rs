@@ -162,3 +162,23 @@ async fn definitions_and_instances_survive_a_restart() {
     assert_eq!(definition["metadata"]["generation"], 1);
     assert!(world.readiness.is_ready(), "{:?}", world.readiness.report());
 }
+
+#[tokio::test]
+async fn metadata_of_instances_has_the_types_of_all_metadata() {
+    let world = world().await;
+    let mut object = widget("a", &json!({"size": 1}));
+    object["metadata"]["labels"] = json!({"a": 1});
+    let refused = world.post(WIDGETS, &object).await;
+    assert_eq!(
+        (refused.status, refused.message()),
+        (
+            400,
+            "Widget in version \"v1\" cannot be handled as a Widget: json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string"
+        )
+    );
+    object["metadata"]["labels"] = json!({"a": "1"});
+    object["metadata"]["lables"] = json!({});
+    let strict = world.post(&format!("{WIDGETS}?fieldValidation=Strict"), &object).await;
+    assert!(strict.message().contains("strict decoding error: unknown field \"metadata.lables\""), "{}", strict.text);
+    assert_eq!(world.post(WIDGETS, &object).await.expect(201)["metadata"].get("lables"), None);
+}
