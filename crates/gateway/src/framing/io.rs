@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -54,6 +55,8 @@ pub struct Wire {
     body_fault: AtomicU8,
     /// Request number times 2, plus 1 when the answer was 101.
     upgrade: AtomicU64,
+    /// Who waits for the outcome of an upgrade.
+    waiting: AtomicWaker,
 }
 
 impl Wire {
@@ -73,6 +76,8 @@ impl Wire {
     /// To be told for every request that asked for an upgrade, before its answer is handed to the library.
     pub fn decide_upgrade(&self, number: u64, is_upgraded: bool) {
         self.upgrade.store(number << 1 | u64::from(is_upgraded), Ordering::Release);
+        // hyper does not ask again by itself once it was told that there is nothing to read.
+        self.waiting.wake();
     }
 
     fn upgrade(&self, number: u64) -> Option<bool> {
@@ -401,13 +406,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for StrictIo<T> {
                 }
             }
             if this.scanner.mode() == Mode::AwaitUpgrade {
+                this.wire.waiting.register(cx.waker());
                 match this.wire.upgrade(this.scanner.messages()) {
                     Some(is_upgraded) => {
                         this.scanner.resume(is_upgraded);
                         this.scan_held(0);
                         continue;
                     }
-                    // No waker: hyper asks again once the answer is out.
                     None if this.held.len() >= FIRST_READ => return Poll::Pending,
                     None => {}
                 }

@@ -1,0 +1,10 @@
+//! The edge as clients meet it: real sockets, whole answers.
+
+mod edge;
+mod framing;
+mod hosts_and_paths;
+mod hot_reload;
+mod observability;
+mod tokens;
+mod upstreams;
+mod websockets;
