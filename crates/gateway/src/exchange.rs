@@ -74,8 +74,9 @@ pub(crate) struct Exchange {
 }
 
 /// What only the access log wants to know; not gathered when it is off.
+#[derive(Default)]
 struct LogFields {
-    method: Method,
+    method: Option<Method>,
     version: Version,
     host: String,
     path: String,
@@ -113,12 +114,19 @@ impl Exchange {
             return;
         }
         self.log = Some(Box::new(LogFields {
-            method: request.method.clone(),
+            method: Some(request.method.clone()),
             version: request.version,
             host: String::new(),
             path: masked(request.uri.path(), request.uri.query()),
             forwarded_for: request.headers.get("x-forwarded-for").cloned(),
         }));
+    }
+
+    /// Keeps a line for a request of which nothing is known: it was refused before it was parsed.
+    pub(crate) fn note_refused(&mut self) {
+        if self.connection.shared.access_log.is_on() {
+            self.log = Some(Box::default());
+        }
     }
 
     /// Keeps host and path in their normalized form, once they are known.
@@ -222,7 +230,7 @@ impl Exchange {
             },
             tls_version: tls.map(|tls| tls.version),
             sni: tls.and_then(|tls| tls.sni.as_deref()),
-            method: log.method.as_str(),
+            method: log.method.as_ref().map_or("", Method::as_str),
             host: &log.host,
             path: &log.path,
             route: self.route.as_ref().map_or("", |route| &route.handle.name),

@@ -9,7 +9,7 @@
 //! | `head`, `forward`, `websocket`, `upgrade`, `body`, `answer` | its steps |
 //! | [`auth`] | tokens and the keys that verify them |
 //! | [`pool`] | upstream connections and retries |
-//! | `publish`, `handle` | from changed objects to the table that requests see |
+//! | `watch`, `publish`, `handle` | from changed objects to the table that requests see |
 //! | `explain` | why a request is allowed or refused |
 //! | `metrics` | what is counted |
 //!
@@ -36,6 +36,7 @@ mod request;
 mod tests;
 mod tls;
 mod upgrade;
+mod watch;
 mod websocket;
 
 use std::io;
@@ -113,6 +114,13 @@ pub enum StartError {
 }
 
 impl Gateway {
+    /// Starts on what the API server behind `client` has: Apis, Services and their endpoints, VirtualServices,
+    /// Gateways and Secrets. Returns once everything is published and the listeners are open.
+    pub async fn start(config: GatewayConfig, client: kube::Client, deps: GatewayDeps) -> Result<Self, StartError> {
+        let inputs = watch::inputs(&client, &deps.control);
+        Self::start_from(config, Some(client), deps, inputs).await
+    }
+
     /// Starts with changes from `inputs`: waits for their [`Input::Synced`], publishes everything, then opens the
     /// listeners, so that no request meets a table that is not complete yet.
     ///

@@ -96,6 +96,7 @@ async fn handle(
     let mut exchange = Box::new(Exchange::begin(Arc::clone(&connection), request_id));
     if let Some(violation) = connection.wire.as_ref().and_then(|wire| wire.refusal(number)) {
         connection.shared.metrics.rejects.get_or_create(&RejectLabels { reason: violation.reason() }).inc();
+        exchange.note_refused();
         return Answer::violation(violation).render(exchange, false, is_http1);
     }
     let (mut parts, body) = request.into_parts();

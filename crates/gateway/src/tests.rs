@@ -5,6 +5,7 @@ mod framing;
 mod hosts_and_paths;
 mod hot_reload;
 mod observability;
+mod tls;
 mod tokens;
 mod upstreams;
 mod websockets;

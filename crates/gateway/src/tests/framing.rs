@@ -57,8 +57,8 @@ async fn malformed_messages_are_answered_with_their_status_and_the_connection_is
     ] {
         // `raw` returns only once the gateway has closed the connection.
         let answer = Answer::parse(&edge.raw(&request).await);
-        assert_eq!(answer.status, status, "{:.80?}", request);
-        assert_eq!(answer.header("connection"), Some("close"), "{:.80?}", request);
+        assert_eq!(answer.status, status, "{request:.80?}");
+        assert_eq!(answer.header("connection"), Some("close"), "{request:.80?}");
         assert_eq!(answer.header("server"), Some("tidegate"));
     }
     assert_eq!(upstream.requests(), 0, "nothing was forwarded");

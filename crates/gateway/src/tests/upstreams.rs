@@ -145,7 +145,7 @@ async fn services_of_this_process_need_no_socket() {
     let mut edge = Edge::start().await;
     let service = tower::service_fn(|request: http::Request<BoxBody>| async move {
         let path = request.uri().to_string();
-        let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         let text = format!("{path} {}", String::from_utf8_lossy(&body));
         Ok::<_, Infallible>(http::Response::new(boxed(Full::new(bytes::Bytes::from(text)))))
     });

@@ -12,8 +12,6 @@
 pub(crate) mod default;
 pub(crate) mod secret;
 pub(crate) mod server;
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;

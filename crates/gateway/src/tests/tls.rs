@@ -1,0 +1,233 @@
+//! SPEC 30 §6.10: certificates, client certificates, redirects, and HTTP/2.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::ServerName;
+use serde_json::{Value, json};
+use tidegate_pki::{Authority, ClientIdentity, Credential};
+use tidegate_policy::index::Input as Object;
+use tidegate_policy::{ObjectKind, ObjectRef};
+use tidegate_runtime::Clock;
+use tidegate_testkit::upstream::{Seen, Upstream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::edge::{Answer, DEADLINE, Edge};
+use crate::Input;
+
+/// A TLS connection that trusts `authority` and asks for `name`.
+async fn connect(
+    edge: &Edge,
+    authority: &Authority,
+    name: &str,
+    client: Option<&Credential>,
+    alpn: &[u8],
+) -> io::Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.certificate().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let mut config = match client {
+        None => builder.with_no_client_auth(),
+        Some(own) => builder.with_client_auth_cert(own.chain().to_vec(), own.private_key().unwrap()).unwrap(),
+    };
+    config.alpn_protocols = vec![alpn.to_vec()];
+    let socket = TcpStream::connect(edge.gateway.https().unwrap()).await?;
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, socket).await
+}
+
+/// `GET /` with `Connection: close` over TLS.
+async fn get(mut stream: TlsStream<TcpStream>, host: &str) -> io::Result<Answer> {
+    stream.write_all(format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes()).await?;
+    let mut text = String::new();
+    tokio::time::timeout(DEADLINE, stream.read_to_string(&mut text)).await.unwrap()?;
+    Ok(Answer::parse(&text))
+}
+
+fn names(stream: &TlsStream<TcpStream>) -> Vec<String> {
+    let chain = stream.get_ref().1.peer_certificates().unwrap();
+    ClientIdentity::from_der(chain).unwrap().dns_names
+}
+
+fn gateway(name: &str, servers: &Value) -> Object {
+    let object = json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "Gateway",
+        "metadata": {"name": name, "namespace": "default", "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"servers": servers},
+    });
+    Object::Gateway(Box::new(serde_json::from_value(object).unwrap()))
+}
+
+fn secret(name: &str, version: &str, data: &[(&str, &str)]) -> Input {
+    let data: BTreeMap<_, _> =
+        data.iter().map(|(key, text)| ((*key).to_owned(), ByteString(text.as_bytes().to_vec()))).collect();
+    let mut secret = Secret { data: Some(data), ..Secret::default() };
+    secret.metadata.resource_version = Some(version.to_owned());
+    Input::Secret(ObjectRef::new(ObjectKind::Secret, "default", name), Some(Box::new(secret)))
+}
+
+fn issue(authority: &Authority, name: &str) -> Credential {
+    authority.issue_server(&[name], &[], Clock::system().now(), Duration::from_hours(1)).unwrap()
+}
+
+#[tokio::test]
+async fn live_hosts_get_a_certificate_with_their_name_and_strangers_do_not() {
+    let upstream = Upstream::start().await.unwrap();
+    let edge = Edge::exposing("app", upstream.address()).await;
+    let stream = connect(&edge, &edge.authority, "app.localhost", None, b"http/1.1").await.unwrap();
+    assert_eq!(names(&stream), ["app.localhost", "localhost", "*.localhost"]);
+    let answer = get(stream, "app.localhost").await.unwrap();
+    let seen = answer.seen();
+    assert_eq!((seen.header("x-forwarded-proto"), seen.header("x-forwarded-client-cert")), (Some("https"), None));
+    let stranger = connect(&edge, &edge.authority, "nobody.localhost", None, b"http/1.1").await;
+    if let Ok(stream) = &stranger {
+        assert!(!names(stream).contains(&"nobody.localhost".to_owned()));
+    }
+    let system = connect(&edge, &edge.authority, "oauth2.localhost", None, b"http/1.1").await.unwrap();
+    assert!(names(&system).contains(&"oauth2.localhost".to_owned()));
+}
+
+#[tokio::test]
+async fn http2_is_served_over_tls_and_with_prior_knowledge() {
+    let upstream = Upstream::start().await.unwrap();
+    let edge = Edge::exposing("app", upstream.address()).await;
+    let stream = connect(&edge, &edge.authority, "app.localhost", None, b"h2").await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let plain = TcpStream::connect(edge.http()).await.unwrap();
+    let (mut over_tls, driver) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    drop(edge.tasks.spawn("client", driver));
+    let (mut over_tcp, driver) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(plain)).await.unwrap();
+    drop(edge.tasks.spawn("client", driver));
+    for (sender, scheme) in [(&mut over_tls, "https"), (&mut over_tcp, "http")] {
+        let ask = |path: &str| {
+            http::Request::builder()
+                .uri(format!("{scheme}://app.localhost{path}"))
+                .body(Empty::<bytes::Bytes>::new())
+                .unwrap()
+        };
+        let response = sender.send_request(ask("/a//b?c")).await.unwrap();
+        assert_eq!((response.status().as_u16(), response.version()), (200, http::Version::HTTP_2));
+        let seen: Seen = serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap();
+        assert_eq!((seen.path.as_str(), seen.header("host")), ("/a/b?c", Some("app.localhost")));
+        assert_eq!(seen.header("x-forwarded-proto"), Some(scheme));
+        // A truncated body is a reset stream, not a short answer.
+        let response = sender.send_request(ask("/truncate")).await.unwrap();
+        assert!(response.into_body().collect().await.is_err());
+        let mut differing = ask("/");
+        differing.headers_mut().insert("host", "other.localhost".parse().unwrap());
+        assert_eq!(sender.send_request(differing).await.unwrap().status(), 400);
+    }
+    assert_eq!(upstream.requests(), 4);
+}
+
+#[tokio::test]
+async fn a_gateways_secret_is_used_and_a_changed_one_for_new_handshakes() {
+    let upstream = Upstream::start().await.unwrap();
+    let edge = Edge::exposing("app", upstream.address()).await;
+    let theirs = Authority::generate("their authority", Clock::system().now()).unwrap();
+    let own = issue(&theirs, "shop.example");
+    let data = |own: &Credential| {
+        let (chain, key) = (own.chain_pem().to_owned(), own.private_key_pem().expose().to_owned());
+        [("tls.crt".to_owned(), chain), ("tls.key".to_owned(), key)]
+    };
+    let send = async |version: &str, own: &Credential| {
+        let data = data(own);
+        let data: Vec<(&str, &str)> = data.iter().map(|(key, text)| (key.as_str(), text.as_str())).collect();
+        edge.send(secret("shop-certs", version, &data)).await;
+    };
+    let server = json!({"port": {"number": 443, "protocol": "HTTPS"}, "hosts": ["shop.example"],
+                        "tls": {"mode": "SIMPLE", "credentialName": "shop-certs"}});
+    edge.set(gateway("shop", &json!([server]))).await;
+    send("1", &own).await;
+    let shown = async || {
+        connect(&edge, &theirs, "shop.example", None, b"http/1.1")
+            .await
+            .ok()
+            .map(|stream| stream.get_ref().1.peer_certificates().unwrap()[0].to_vec())
+    };
+    let first = tidegate_testkit::eventually_async(DEADLINE, "the Secret is used", shown).await;
+    assert_eq!(first, own.chain()[0].to_vec());
+    send("2", &issue(&theirs, "shop.example")).await;
+    let is_new = async || shown().await.filter(|shown| *shown != first);
+    tidegate_testkit::eventually_async(DEADLINE, "the new Secret is used", is_new).await;
+}
+
+#[tokio::test]
+async fn mutual_hosts_want_a_certificate_and_are_not_reached_through_others() {
+    let upstream = Upstream::start().await.unwrap();
+    let mut edge = Edge::exposing("app", upstream.address()).await;
+    edge.expose("vault", upstream.address()).await;
+    edge.expose("open", upstream.address()).await;
+    let clients = Authority::generate("client authority", Clock::system().now()).unwrap();
+    let own = clients.issue_client("alice", &["devs"], Clock::system().now(), Duration::from_hours(1)).unwrap();
+    let foreign = edge.authority.issue_client("mallory", &[], Clock::system().now(), Duration::from_hours(1)).unwrap();
+    edge.send(secret("vault-certs-cacert", "1", &[("cacert", clients.certificate_pem())])).await;
+    let server = |host: &str, mode: &str| json!({"port": {"number": 443, "protocol": "HTTPS"}, "hosts": [host], "tls": {"mode": mode, "credentialName": "vault-certs"}});
+    edge.set(gateway(
+        "vault",
+        json!([server("vault.localhost", "MUTUAL"), server("open.localhost", "OPTIONAL_MUTUAL")]),
+    ))
+    .await;
+
+    let through = async |name: &str, client: Option<&Credential>, host: &str| {
+        get(connect(&edge, &edge.authority, name, client, b"http/1.1").await?, host).await
+    };
+    let good = tidegate_testkit::eventually_async(DEADLINE, "the Gateway is in force", async || {
+        let answer = through("vault.localhost", Some(&own), "vault.localhost").await.ok()?;
+        answer.seen().header("x-forwarded-client-cert").map(str::to_owned)
+    })
+    .await;
+    let fingerprint = tidegate_pki::fingerprint_sha256(&own.chain()[0]);
+    assert!(good.starts_with(&format!("Hash={fingerprint};Subject=\"")), "{good}");
+    assert!(good.contains("CN=alice"), "{good}");
+    assert!(through("vault.localhost", None, "vault.localhost").await.is_err());
+    assert!(through("vault.localhost", Some(&foreign), "vault.localhost").await.is_err());
+    assert_eq!(through("app.localhost", None, "vault.localhost").await.unwrap().status, 421);
+    assert_eq!(through("vault.localhost", Some(&own), "app.localhost").await.unwrap().status, 421);
+    let anonymous = through("open.localhost", None, "open.localhost").await.unwrap();
+    assert_eq!(anonymous.seen().header("x-forwarded-client-cert"), None);
+    assert!(through("open.localhost", Some(&foreign), "open.localhost").await.is_err());
+    assert!(
+        through("open.localhost", Some(&own), "open.localhost")
+            .await
+            .unwrap()
+            .seen()
+            .header("x-forwarded-client-cert")
+            .is_some()
+    );
+}
+
+#[tokio::test]
+async fn plain_requests_are_redirected_where_a_gateway_says_so() {
+    let upstream = Upstream::start().await.unwrap();
+    let edge = Edge::exposing("app", upstream.address()).await;
+    let server =
+        json!({"port": {"number": 80, "protocol": "HTTP"}, "hosts": ["app.localhost"], "tls": {"httpsRedirect": true}});
+    edge.set(gateway("redirect", &json!([server]))).await;
+    let answer = tidegate_testkit::eventually_async(DEADLINE, "the Gateway is in force", async || {
+        Some(edge.get("app.localhost", "/a//b?c=d").await).filter(|answer| answer.status == 301)
+    })
+    .await;
+    let port = edge.gateway.https().unwrap().port();
+    assert_eq!(answer.header("location"), Some(format!("https://app.localhost:{port}/a/b?c=d").as_str()));
+    let post = "POST / HTTP/1.1\r\nHost: app.localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(Answer::parse(&edge.raw(post).await).status, 308);
+    let over_tls = connect(&edge, &edge.authority, "app.localhost", None, b"http/1.1").await.unwrap();
+    assert_eq!(get(over_tls, "app.localhost").await.unwrap().status, 200);
+}
