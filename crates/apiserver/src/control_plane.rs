@@ -19,7 +19,6 @@ use crate::crd::conversion::Converters;
 use crate::http::page::PageKey;
 use crate::http::{ApiService, Published, Shared};
 use crate::metrics::Metrics;
-use crate::registry::Registry;
 use crate::serve;
 use crate::store::{OpenError, Store, StoreOptions};
 use crate::trust::{RENEWAL_CHECK, Trust, TrustError};
@@ -99,7 +98,7 @@ impl ControlPlane {
         );
         let shared = Arc::new(Shared {
             store: Store::open(store)?,
-            published: ArcSwap::from_pointee(Published::new(Registry::builtin())),
+            published: ArcSwap::from_pointee(Published::builtin()),
             random: Random::system(),
             ids: Ids::random(),
             readiness,

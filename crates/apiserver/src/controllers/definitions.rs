@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{AGAIN, Follower, Step};
 use crate::crd::{self, CLEANUP_FINALIZER, status::Cleanup};
-use crate::http::{Published, Shared, meta};
+use crate::http::{Shared, meta};
 use crate::registry::{Registry, ResourceInfo};
 use crate::status::ApiError;
 use crate::store::{ClusterId, Key, Object, Resource};
@@ -137,8 +137,9 @@ impl Definitions {
             return;
         }
         let custom = self.served.values().map(|served| Arc::clone(&served.resource));
-        let registry: Registry = shared.published.load().registry.with_custom(custom);
-        shared.published.store(Arc::new(Published::new(registry)));
+        let published = shared.published.load();
+        let registry = published.registry.with_custom(custom);
+        shared.published.store(Arc::new(published.next(registry)));
         shared.metrics.definitions.set(i64::try_from(self.served.len()).unwrap_or(i64::MAX));
         for resource in changed {
             shared.store.end_watches(ClusterId::ROOT, &resource);

@@ -4,17 +4,17 @@
 
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::events;
 use super::meta;
 use super::options::FieldValidation;
 use super::target::Target;
+use crate::builtin::{self, Admitted};
 use crate::crd;
 use crate::decode::{self, BodyFormat, Decoded, Expected};
-use crate::names::NameRule;
 use crate::registry::{Builtin, ResourceInfo};
-use crate::status::{ApiError, FieldError};
+use crate::status::ApiError;
 
 /// A body that passed reading, with what the client should be warned of.
 pub(super) struct Checked {
@@ -110,77 +110,57 @@ pub(super) fn decode_other(headers: &HeaderMap, body: &[u8], kind: &str, is_cust
     decode::parse(format, body, &expected).map(|decoded| decoded.value)
 }
 
-/// Splits, defaults and validates a new object of the requested version.
+/// Splits, defaults and validates a new object of the requested version; returns warnings.
 ///
 /// # Errors
 /// 422 with every problem.
 pub(super) fn prepare_create(target: &Target, value: &mut Value) -> Result<Vec<String>, ApiError> {
-    let mut problems = name_problems(target, meta::text(value, "name"));
-    if target.resource.is_custom() {
-        if target.version.has_status() {
-            remove(value, "status");
-        }
-        problems.extend(crd::instance::admit(&target.version, value, None).errors);
-    } else if target.resource.builtin() == Some(Builtin::CustomResourceDefinition) {
+    if target.version.has_status() {
+        put_or_remove(value, "status", None);
+    }
+    let is_definition = target.resource.builtin() == Some(Builtin::CustomResourceDefinition);
+    if is_definition {
         crd::apply_defaults(value);
-        value["status"] = crd::initial_status();
+        put_or_remove(value, "status", Some(crd::initial_status()));
         hold_for_cleanup(value);
-        problems.extend(crd::validate_create(value));
+    }
+    let mut admitted = builtin::admit(&target.resource, value, None);
+    if is_definition {
+        admitted.problems.extend(crd::validate_create(value));
         crd::stamp_stored_version(value);
+    } else if target.resource.is_custom() {
+        admitted.problems.extend(crd::instance::admit(&target.version, value, None).errors);
     }
-    if target.resource.builtin() == Some(Builtin::Namespace) {
-        furnish_namespace(value);
-    }
-    refuse(target, meta::text(value, "name"), problems).map(|()| Vec::new())
+    finish(target, meta::text(value, "name"), admitted)
 }
 
-/// SPEC 60 §12.3
-fn furnish_namespace(namespace: &mut Value) {
-    let name = Value::from(meta::text(namespace, "name"));
-    let labels = meta::of(namespace).entry("labels").or_insert_with(|| json!({}));
-    if let Some(labels) = labels.as_object_mut() {
-        labels.insert("kubernetes.io/metadata.name".to_owned(), name);
-    }
-    namespace["spec"] = json!({"finalizers": ["kubernetes"]});
-    namespace["status"] = json!({"phase": "Active"});
-}
-
-/// Defaults and validates what replaces `old`, both of the requested version, subresources already split.
+/// Defaults and validates what replaces `old`, both of the requested version, subresources already split; returns
+/// warnings.
 ///
 /// # Errors
 /// 422 with every problem.
 pub(super) fn prepare_update(target: &Target, old: &Value, value: &mut Value) -> Result<Vec<String>, ApiError> {
-    let mut problems = Vec::new();
-    if target.resource.is_custom() {
-        problems.extend(crd::instance::admit(&target.version, value, Some(old)).errors);
-    } else if target.resource.builtin() == Some(Builtin::CustomResourceDefinition) {
+    let is_definition = target.resource.builtin() == Some(Builtin::CustomResourceDefinition);
+    if is_definition {
         crd::apply_defaults(value);
-        if target.subresource_name() == "status" {
-            problems.extend(crd::validate_status_update(value, old));
-        } else {
-            problems.extend(crd::validate_update(value, old));
-            crd::stamp_stored_version(value);
-        }
     }
-    refuse(target, target.name(), problems).map(|()| Vec::new())
+    let mut admitted = builtin::admit(&target.resource, value, Some(old));
+    if is_definition && target.subresource_name() == "status" {
+        admitted.problems.extend(crd::validate_status_update(value, old));
+    } else if is_definition {
+        admitted.problems.extend(crd::validate_update(value, old));
+        crd::stamp_stored_version(value);
+    } else if target.resource.is_custom() {
+        admitted.problems.extend(crd::instance::admit(&target.version, value, Some(old)).errors);
+    }
+    finish(target, target.name(), admitted)
 }
 
-fn refuse(target: &Target, name: &str, problems: Vec<FieldError>) -> Result<(), ApiError> {
-    if problems.is_empty() {
-        return Ok(());
+fn finish(target: &Target, name: &str, admitted: Admitted) -> Result<Vec<String>, ApiError> {
+    if admitted.problems.is_empty() {
+        return Ok(admitted.warnings);
     }
-    Err(ApiError::invalid(target.group(), target.kind(), name, problems))
-}
-
-fn name_problems(target: &Target, name: &str) -> Vec<FieldError> {
-    if name.is_empty() {
-        return vec![FieldError::required("metadata.name", "name or generateName is required")];
-    }
-    let rule = match target.resource.builtin() {
-        Some(Builtin::Namespace | Builtin::Service) => NameRule::Label,
-        _ => NameRule::Subdomain,
-    };
-    rule.check(name).into_iter().map(|text| FieldError::invalid_str("metadata.name", name, text)).collect()
+    Err(ApiError::invalid(target.group(), target.kind(), name, admitted.problems))
 }
 
 /// SPEC 60 §13.1: a definition outlives its instances.
@@ -191,12 +171,6 @@ fn hold_for_cleanup(definition: &mut Value) {
         && !list.iter().any(|finalizer| finalizer == crd::CLEANUP_FINALIZER)
     {
         list.push(crd::CLEANUP_FINALIZER.into());
-    }
-}
-
-fn remove(value: &mut Value, field: &str) {
-    if let Some(object) = value.as_object_mut() {
-        object.remove(field);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::discovery::Discovery;
+use crate::openapi::OpenApi;
 use crate::registry::Registry;
 
 /// One immutable state of everything that depends on which resources exist.
@@ -10,11 +11,26 @@ use crate::registry::Registry;
 pub struct Published {
     pub registry: Arc<Registry>,
     pub discovery: Discovery,
+    pub open_api: OpenApi,
 }
 
 impl Published {
-    /// Builds every document of a registry.
-    pub fn new(registry: Registry) -> Self {
-        Self { discovery: Discovery::new(&registry), registry: Arc::new(registry) }
+    /// The compiled-in kinds alone.
+    pub fn builtin() -> Self {
+        Self::of(Registry::builtin(), None)
+    }
+
+    /// What follows `self` when `registry` is served; documents of resources that stay are kept.
+    #[must_use]
+    pub fn next(&self, registry: Registry) -> Self {
+        Self::of(registry, Some(&self.open_api))
+    }
+
+    fn of(registry: Registry, open_api: Option<&OpenApi>) -> Self {
+        Self {
+            discovery: Discovery::new(&registry),
+            open_api: OpenApi::new(&registry, open_api),
+            registry: Arc::new(registry),
+        }
     }
 }
