@@ -181,7 +181,7 @@ async fn mutual_hosts_want_a_certificate_and_are_not_reached_through_others() {
     let server = |host: &str, mode: &str| json!({"port": {"number": 443, "protocol": "HTTPS"}, "hosts": [host], "tls": {"mode": mode, "credentialName": "vault-certs"}});
     edge.set(gateway(
         "vault",
-        json!([server("vault.localhost", "MUTUAL"), server("open.localhost", "OPTIONAL_MUTUAL")]),
+        &json!([server("vault.localhost", "MUTUAL"), server("open.localhost", "OPTIONAL_MUTUAL")]),
     ))
     .await;
 
