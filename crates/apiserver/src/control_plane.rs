@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -12,6 +12,7 @@ use tidegate_pki::Authority;
 use tidegate_runtime::{Clock, Ids, Random, Readiness, ReadyCheck, Tasks};
 use tokio::net::TcpListener;
 
+use crate::admission::Advice;
 use crate::client;
 use crate::controllers::definitions::Definitions;
 use crate::controllers::{self, bootstrap};
@@ -107,6 +108,7 @@ impl ControlPlane {
             page_key: PageKey::new(trust.page_secret()),
             verifier: trust.client_verifier().clone(),
             converters: Arc::new(Converters::default()),
+            advice: OnceLock::new(),
             address: ArcSwap::from_pointee("127.0.0.1:6443".to_owned()),
             clock,
             tasks,
@@ -117,6 +119,12 @@ impl ControlPlane {
         plane.start(&config, &checks, namespaces, definitions).await?;
         checks.definitions.ready();
         Ok(plane)
+    }
+
+    /// Lets `advice` add warnings to the answers of writes from now on; the first call counts.
+    pub fn take_advice(&self, advice: Advice) {
+        // A second wiring of the same process would be a bug; keeping the first is harmless.
+        let _ = self.shared.advice.set(advice);
     }
 
     async fn start(

@@ -29,7 +29,7 @@ mod watch;
 mod write;
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
@@ -45,6 +45,7 @@ pub use self::published::Published;
 use self::respond::Answer;
 use self::target::Target;
 use self::view::View;
+use crate::admission::Advice;
 use crate::crd::conversion::Converters;
 use crate::metrics::Metrics;
 use crate::request_info::Query;
@@ -69,6 +70,8 @@ pub struct Shared {
     pub verifier: ClientVerifier,
     /// For kinds of ours whose versions differ in shape.
     pub converters: Arc<Converters>,
+    /// What others have to say about writes; set once, before anybody but this process can write.
+    pub advice: OnceLock<Advice>,
     /// `host:port` that clients use, for `/api`; set once the listener is bound.
     pub address: ArcSwap<String>,
 }
@@ -131,7 +134,7 @@ impl Call {
 
     /// How stored objects look to this request.
     fn view(&self) -> View {
-        View::new(&self.target, &self.shared.converters)
+        View::new(&self.target, &self.shared.converters, self.shared.advice.get())
     }
 
     /// Answers with a table of objects.

@@ -1,5 +1,6 @@
 //! Kubernetes-compatible API server over an embedded object store, with an in-process client.
 
+pub mod admission;
 pub mod authn;
 pub mod builtin;
 pub mod cache;
@@ -26,4 +27,5 @@ pub mod store;
 pub mod table;
 pub mod trust;
 
+pub use admission::{Advice, Subject};
 pub use control_plane::{Config, ControlPlane, ControlPlaneError, Options};

@@ -34,6 +34,7 @@ mod unenforced;
 
 pub use bootstrap::{BootstrapError, bootstrap};
 pub use controller::{Dependencies, Exposure};
+pub use unenforced::warning;
 
 /// What the operator decides about the generated objects. SPEC 30 §11.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,12 +5,30 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Api as KubeApi, DynamicObject};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt as _};
+use serde_json::Value;
+use tidegate_kinds::istio::{AUTHENTICATION_GROUP, NETWORKING_GROUP, SECURITY_GROUP};
 use tidegate_runtime::Tasks;
 use tidegate_runtime::reconcile::{EventKind, EventNote, EventRecorder, Observed, observe};
 use tokio::sync::mpsc;
 
 /// Kinds of which nothing is generated in embedded mode, so that all of them are users' own.
 const FOREIGN_KINDS: [&str; 2] = ["RequestAuthentication", "AuthorizationPolicy"];
+
+/// The warning that the API server adds to a write of an object that will have no effect (SPEC 30 §1.1); `None` for all
+/// other objects. Generated objects carry the mark and are no one's mistake.
+pub fn warning(group: &str, kind: &str, object: &Value) -> Option<&'static str> {
+    let is_istio = [NETWORKING_GROUP, SECURITY_GROUP, AUTHENTICATION_GROUP].contains(&group);
+    let is_projection = matches!(kind, "VirtualService" | "RequestAuthentication" | "AuthorizationPolicy" | "Policy");
+    if !is_istio || !is_projection || is_marked(object) {
+        return None;
+    }
+    Some("stored but not enforced in embedded mode: use an Api or APIRule")
+}
+
+fn is_marked(object: &Value) -> bool {
+    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    owners.into_iter().flatten().any(|owner| owner["controller"] == true && owner["kind"] == "Api")
+}
 
 /// Tells the writers of objects without effect.
 #[derive(Clone)]
@@ -26,7 +44,7 @@ impl Unenforced {
     /// Watches the kinds that nothing else here watches.
     pub(crate) fn watch(&self, client: &Client, tasks: &Tasks) {
         for kind in FOREIGN_KINDS {
-            let gvk = GroupVersionKind::gvk(tidegate_kinds::istio::SECURITY_GROUP, "v1", kind);
+            let gvk = GroupVersionKind::gvk(SECURITY_GROUP, "v1", kind);
             let api: KubeApi<DynamicObject> = KubeApi::all_with(client.clone(), &ApiResource::from_gvk(&gvk));
             let (sender, mut receiver) = mpsc::channel(64);
             let (unenforced, shutdown) = (self.clone(), tasks.shutdown().clone());
@@ -70,5 +88,24 @@ impl Unenforced {
             reason: "NotProgrammed",
             message: message.to_owned(),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_istio_objects_that_users_write_are_warned_of() {
+        let mine = json!({"metadata": {"name": "mine"}});
+        let generated = json!({"metadata": {"ownerReferences": [{"kind": "Api", "controller": true}]}});
+        assert!(warning(NETWORKING_GROUP, "VirtualService", &mine).is_some());
+        assert!(warning(SECURITY_GROUP, "AuthorizationPolicy", &mine).is_some());
+        assert!(warning(NETWORKING_GROUP, "VirtualService", &generated).is_none());
+        assert!(warning(NETWORKING_GROUP, "Gateway", &mine).is_none());
+        assert!(warning("", "Service", &mine).is_none());
+        assert!(warning("policy", "Policy", &mine).is_none());
     }
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::events;
 use super::negotiate::Shape;
 use super::target::Target;
+use crate::admission::{Advice, Subject};
 use crate::crd::conversion::Converters;
 use crate::crd::instance;
 use crate::registry::{Builtin, ResourceInfo, VersionInfo};
@@ -27,11 +28,12 @@ pub(super) struct View {
     prefix: String,
     fills_in: bool,
     converters: Arc<Converters>,
+    advice: Option<Advice>,
     is_events_face: bool,
 }
 
 impl View {
-    pub(super) fn new(target: &Target, converters: &Arc<Converters>) -> Self {
+    pub(super) fn new(target: &Target, converters: &Arc<Converters>, advice: Option<&Advice>) -> Self {
         let (resource, version) = (&target.resource, &target.version);
         let api_version = resource.api_version(&version.name);
         Self {
@@ -40,6 +42,7 @@ impl View {
             prefix: format!("{{\"apiVersion\":{},", Value::from(api_version.as_str())),
             fills_in: version.structural.as_ref().is_some_and(|schema| schema.has_defaults()),
             converters: Arc::clone(converters),
+            advice: advice.cloned(),
             is_events_face: resource.builtin() == Some(Builtin::EventsEvent),
             resource: Arc::clone(resource),
             version: Arc::clone(version),
@@ -49,6 +52,12 @@ impl View {
 
     pub(super) fn converters(&self) -> &Converters {
         &self.converters
+    }
+
+    /// What others warn of when `object`, which is in this version, is stored.
+    pub(super) fn warnings(&self, object: &Value) -> Vec<String> {
+        let subject = Subject { group: &self.resource.group, kind: &self.resource.kind, object };
+        self.advice.as_ref().map(|advice| advice.about(subject)).unwrap_or_default()
     }
 
     /// Whether the stored bytes are the answer.

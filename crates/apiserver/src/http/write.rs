@@ -63,6 +63,7 @@ pub(super) async fn create(call: &Call, body: Bytes) -> Result<Answer, ApiError>
     }
     warnings.extend(kind::prepare_create(target, &mut value)?);
     let (target, view, seed) = (target.clone(), call.view(), shared.random.u64());
+    warnings.extend(view.warnings(&value));
     let written = call
         .transact(options.dry_run, move |txn| {
             check_may_create(txn, &target, meta::text(&value, "name"))?;
@@ -232,7 +233,8 @@ pub(super) fn replace(
     let current = view.value(old)?;
     meta::on_update(target, &current, &mut new)?;
     kind::split_subresource(target, &current, &mut new);
-    let warnings = kind::prepare_update(target, &current, &mut new)?;
+    let mut warnings = kind::prepare_update(target, &current, &mut new)?;
+    warnings.extend(view.warnings(&new));
     meta::bump_generation(target, &current, &mut new);
     // SPEC 60 §12.1: whoever removes the last finalizer removes the object.
     if meta::is_deleting(&new) && meta::may_go(&target.resource, &new) {

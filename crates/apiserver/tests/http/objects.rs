@@ -260,3 +260,18 @@ async fn events_have_one_storage_and_two_faces() {
         .expect(200);
     assert_eq!(selected["items"].as_array().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn advice_becomes_warning_headers_of_writes() {
+    let world = World::open().await;
+    world.plane.take_advice(tidegate_apiserver::Advice::new(|subject| {
+        let is_meant = subject.kind == "ConfigMap" && subject.object["data"]["odd"] == "yes";
+        if is_meant { vec!["that is odd".to_owned()] } else { Vec::new() }
+    }));
+    let path = "/api/v1/namespaces/default/configmaps";
+    let odd = json!({"metadata": {"name": "a"}, "data": {"odd": "yes"}});
+    assert_eq!(world.post(path, &odd).await.header("warning"), "299 - \"that is odd\"");
+    let even = json!({"metadata": {"name": "a"}, "data": {"odd": "no"}});
+    assert_eq!(world.put(&format!("{path}/a"), &even).await.header("warning"), "");
+    assert_eq!(world.put(&format!("{path}/a"), &odd).await.header("warning"), "299 - \"that is odd\"");
+}
