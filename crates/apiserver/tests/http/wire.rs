@@ -4,7 +4,7 @@ use serde_json::json;
 use tidegate_pki::Authority;
 use tidegate_runtime::Clock;
 
-use crate::common::{CONFIG_MAPS, World};
+use crate::common::{CONFIG_MAPS, World, widgets};
 
 /// A client that trusts the local CA and shows a certificate of `authority`, or none.
 fn client(world: &World, identity: Option<(&Authority, &[&str])>) -> reqwest::Client {
@@ -89,6 +89,41 @@ async fn limits_have_their_status_and_the_connection_goes_on() {
     assert_eq!(admin.get(format!("{url}/clusters/other{CONFIG_MAPS}")).send().await.unwrap().status(), 404);
     let kept = admin.get(format!("{url}/version")).header("Audit-Id", "mine").send().await.unwrap();
     assert_eq!(kept.headers()["audit-id"], "mine");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_header_bytes_are_431_and_a_handshake_without_tls_ends() {
+    let world = World::open().await;
+    let (_, url) = world.serve().await;
+    let ca = reqwest::Certificate::from_pem(world.plane.ca_pem().as_bytes()).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "a foreign client of the server under test")]
+    let client = reqwest::Client::builder().tls_certs_only([ca]).no_proxy().http1_only().build().unwrap();
+    let answer = client.get(format!("{url}/version")).header("x-long", "a".repeat(70 * 1024)).send().await.unwrap();
+    assert_eq!(answer.status(), 431);
+    let plain = client.get(format!("http{}/version", url.trim_start_matches("https"))).send().await;
+    assert!(plain.is_err());
+    assert_eq!(client.get(format!("{url}/version")).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn open_api_documents_are_immutable_under_their_hash() {
+    let world = World::open_in(tempfile::tempdir().unwrap(), vec![widgets()]).await;
+    let index = world.get("/openapi/v3").await.expect(200);
+    let url = index["paths"]["apis/example.com/v1"]["serverRelativeURL"].as_str().unwrap().to_owned();
+    let document = world.get(&url).await;
+    assert_eq!((document.status, document.header("cache-control")), (200, "public, immutable"));
+    assert!(document.header("expires").ends_with(" GMT"));
+    assert!(document.body["components"]["schemas"]["com.example.v1.Widget"].is_object());
+    let stale = world.get("/openapi/v3/apis/example.com/v1?hash=0").await;
+    assert_eq!((stale.status, stale.header("location")), (301, url.as_str()));
+    assert_eq!(world.get("/openapi/v3/apis/example.com/v1").await.header("cache-control"), "no-cache, private");
+    assert_eq!(world.get("/openapi/v3/apis/none/v1").await.status, 404);
+    let prefixed = world.get("/clusters/root/openapi/v3").await.expect(200);
+    let url = prefixed["paths"]["api/v1"]["serverRelativeURL"].as_str().unwrap();
+    assert!(url.starts_with("/clusters/root/openapi/v3/api/v1?hash="), "{url}");
+    let stub = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let v2 = world.ask("GET", "/openapi/v2", &[("accept", stub)], b"").await;
+    assert_eq!((v2.status, v2.text.len()), (200, 21));
 }
 
 #[tokio::test]

@@ -174,6 +174,18 @@ fn objects_are_described_awaited_and_deleted() {
 }
 
 #[test]
+fn the_path_of_a_cluster_is_a_server_of_its_own() {
+    with_every_kubectl(|shell| {
+        let server = shell.ok("config view -o jsonpath={.clusters[0].cluster.server}");
+        let file = shell.file("settings.yaml", MANIFEST);
+        shell.says(&format!("--server={server}/clusters/root apply -f {file}"), "configmap/settings created");
+        shell.says(&format!("--server={server}/clusters/root explain configmap.data"), "FIELD: data");
+        shell.says("get cm settings -o name", "configmap/settings");
+        shell.run(&format!("--server={server}/clusters/other get cm")).fails_with(1);
+    });
+}
+
+#[test]
 fn the_server_explains_itself() {
     with_every_kubectl(|shell| {
         shell.says("api-resources", "configmaps");
