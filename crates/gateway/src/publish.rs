@@ -163,6 +163,7 @@ impl Publisher {
                 }
             }
             Input::Secret(name, secret) => {
+                self.certificates.secret_changed(&name);
                 let facts = secret.and_then(|secret| SecretFacts::read(&secret));
                 self.state.is_tls_dirty |= match facts {
                     Some(facts) => {

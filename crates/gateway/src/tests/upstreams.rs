@@ -103,6 +103,22 @@ async fn bodies_stream_both_ways() {
 }
 
 #[tokio::test]
+async fn an_answer_that_comes_before_the_body_is_passed_on() {
+    let upstream =
+        RawUpstream::start("HTTP/1.1 413 Payload Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+            .await
+            .unwrap();
+    let edge = Edge::exposing("app", upstream.address()).await;
+    let body = "y".repeat(300_000);
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: app.localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = Answer::parse(&edge.raw(request).await);
+    assert_eq!((answer.status, answer.body.as_str()), (413, "no"));
+}
+
+#[tokio::test]
 async fn answers_without_a_body_keep_their_length() {
     let upstream = RawUpstream::start("HTTP/1.1 200 OK\r\nContent-Length: 42\r\nServer: theirs\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nConnection: X-Internal\r\nX-Internal: 1\r\n\r\n").await.unwrap();
     let edge = Edge::exposing("app", upstream.address()).await;
