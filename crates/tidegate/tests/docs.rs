@@ -96,8 +96,11 @@ fn stated_statuses(script: &str) -> Vec<u16> {
     comments.map(|comment| comment.expect("each curl line states its status")).map(|(_, text)| status(text)).collect()
 }
 
+/// Statuses of all answers that `curl -i` printed. An answer without a final line feed is followed by the next one on the
+/// same line.
 fn printed_statuses(output: &str) -> Vec<u16> {
-    output.lines().filter_map(|line| line.strip_prefix("HTTP/1.1 ")).map(status).collect()
+    let starts = output.split("HTTP/1.1 ").skip(1);
+    starts.filter_map(|rest| rest.get(..3)?.parse().ok()).collect()
 }
 
 fn status(text: &str) -> u16 {
