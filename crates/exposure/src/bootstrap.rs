@@ -7,8 +7,12 @@ use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::json;
 use tidegate_kinds::SYSTEM_NAMESPACE;
 use tidegate_kinds::istio::NETWORKING_GROUP;
+use tidegate_policy::{ObjectKind, ObjectRef};
 
 use crate::FIELD_MANAGER;
+
+/// Name of the shared Gateway.
+const SHARED_GATEWAY: &str = "kyma-gateway";
 
 /// Namespace of the mesh configuration.
 const MESH_NAMESPACE: &str = "istio-system";
@@ -32,7 +36,7 @@ pub async fn bootstrap(client: &Client, domain: &str) -> Result<(), BootstrapErr
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(NETWORKING_GROUP, "v1alpha3", "Gateway"));
     let gateways: Api<DynamicObject> = Api::namespaced_with(client.clone(), SYSTEM_NAMESPACE, &kind);
     let hosts = format!("*.{domain}");
-    let gateway = DynamicObject::new("kyma-gateway", &kind).within(SYSTEM_NAMESPACE).data(json!({"spec": {
+    let gateway = DynamicObject::new(SHARED_GATEWAY, &kind).within(SYSTEM_NAMESPACE).data(json!({"spec": {
         "selector": {"app": "istio-ingressgateway", "istio": "ingressgateway"},
         "servers": [
             {"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": [hosts]},
@@ -49,6 +53,11 @@ pub async fn bootstrap(client: &Client, domain: &str) -> Result<(), BootstrapErr
     mesh.data = Some([("mesh".to_owned(), "extensionProviders: []\n".to_owned())].into());
     let created = config_maps.create(&params(), &mesh).await;
     unless_there(created).map_err(|source| BootstrapError { object: "ConfigMap istio-system/istio", source })
+}
+
+/// Whether an object is the Gateway that always exists.
+pub(crate) fn is_shared_gateway(object: &ObjectRef) -> bool {
+    object.kind == ObjectKind::Gateway && object.namespace == SYSTEM_NAMESPACE && object.name == SHARED_GATEWAY
 }
 
 fn params() -> PostParams {

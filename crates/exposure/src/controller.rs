@@ -11,15 +11,16 @@ use parking_lot::Mutex;
 use tidegate_kinds::Api;
 use tidegate_policy::{Change, Index, Input, ObjectKind, ObjectRef, Options};
 use tidegate_runtime::reconcile::{
-    EventRecorder, InputEvent, Observed, StatusWriter, WorkQueue, observe, watch_inputs,
+    Backoff, EventRecorder, InputEvent, Observed, StatusWriter, WorkQueue, observe, watch_inputs,
 };
 use tidegate_runtime::{Clock, Enforcement, Metrics, Tasks};
 use tokio::sync::mpsc;
 
+use crate::bootstrap::{bootstrap, is_shared_gateway};
+use crate::memory::Memory;
 use crate::metrics::ExposureMetrics;
-use crate::owner::owner_of;
-use crate::projections::{Projection, Projections};
-use crate::reconcile::{Next, Reconciler, Stamps};
+use crate::projections::{Marked, Projection, Projections};
+use crate::reconcile::{Next, Reconciler};
 use crate::unenforced::Unenforced;
 use crate::{Config, FIELD_MANAGER};
 
@@ -27,7 +28,7 @@ use crate::{Config, FIELD_MANAGER};
 const WORKERS: usize = 16;
 /// Everything is looked at again after so long, in case a change was lost (SPEC 30 §2.8).
 const RESYNC: Duration = Duration::from_mins(5);
-/// Wait before an Api is looked at again whose verdict or route is not there yet.
+/// Wait before an Api is looked at again whose verdict is not there yet.
 const SOON: Duration = Duration::from_millis(10);
 /// How many reports about projections may wait.
 const CAPACITY: usize = 1_024;
@@ -60,11 +61,14 @@ impl Exposure {
         let metrics = ExposureMetrics::register(&metrics, queue.clone());
         let events = EventRecorder::start(client.clone(), FIELD_MANAGER, clock.clone(), &tasks);
         let kind = ApiResource::erase::<Api>(&());
+        let domain = options.domains.default_domain().to_owned();
         let reconciler = Arc::new(Reconciler {
             statuses: StatusWriter::start(client.clone(), kind, FIELD_MANAGER, &tasks),
             index: Arc::new(Mutex::new(Index::new(options))),
             projections: Projections::default(),
-            stamps: Stamps::default(),
+            memory: Memory::default(),
+            tasks: tasks.clone(),
+            queue: queue.clone(),
             backoffs: Mutex::default(),
             events: events.clone(),
             client: client.clone(),
@@ -74,7 +78,9 @@ impl Exposure {
         });
         let unenforced = Unenforced::new(events);
         unenforced.watch(&client, &tasks);
-        let watch = Watch { reconciler: Arc::clone(&reconciler), queue: queue.clone(), unenforced };
+        let reconciler_of_watch = Arc::clone(&reconciler);
+        let watch =
+            Watch { reconciler: reconciler_of_watch, queue: queue.clone(), unenforced, domain, is_synced: false };
         let (inputs, projections) = (watch_inputs(&client, &tasks), watch_policies(&client, &tasks));
         let shutdown = tasks.shutdown().clone();
         drop(tasks.spawn("exposure-watch", async move {
@@ -132,6 +138,9 @@ struct Watch {
     reconciler: Arc<Reconciler>,
     queue: WorkQueue<ObjectRef>,
     unenforced: Unenforced,
+    domain: String,
+    /// Every kind was listed: what comes now is news.
+    is_synced: bool,
 }
 
 impl Watch {
@@ -140,16 +149,16 @@ impl Watch {
         mut inputs: mpsc::Receiver<InputEvent>,
         mut policies: mpsc::Receiver<Observed<DynamicObject>>,
     ) {
-        let mut are_policies_listed = false;
-        let mut is_synced = false;
+        let (mut are_inputs_listed, mut are_policies_listed) = (false, false);
         // Verdicts mean nothing before every kind is listed: a host may look free because its holder is not known yet.
-        while !(is_synced && are_policies_listed) {
+        while !(are_inputs_listed && are_policies_listed) {
             tokio::select! {
-                Some(event) = inputs.recv() => is_synced |= self.input(event).1,
+                Some(event) = inputs.recv() => are_inputs_listed |= self.input(event).1,
                 Some(event) = policies.recv() => are_policies_listed |= self.policy(event).1,
                 else => return,
             }
         }
+        self.is_synced = true;
         self.resync().await;
         let mut resync = tokio::time::interval_at(tokio::time::Instant::now() + RESYNC, RESYNC);
         loop {
@@ -174,40 +183,62 @@ impl Watch {
             InputEvent::Synced => return (Vec::new(), true),
             InputEvent::Changed(change) => change,
         };
-        let projections = &self.reconciler.projections;
-        let mut owners = match &change {
-            Change::Set(Input::VirtualService(object)) => {
-                if owner_of(object).is_none() {
-                    self.unenforced.note(object);
-                }
-                projections.set(Projection::VirtualService, (**object).clone())
+        let mut concerned = match &change {
+            Change::Set(Input::Api(api)) => {
+                let namespace = api.namespace().unwrap_or_default();
+                let object = ObjectRef::new(ObjectKind::Api, namespace, api.name_any());
+                if self.reconciler.memory.is_news(&object, api) { vec![object] } else { Vec::new() }
             }
+            Change::Set(Input::VirtualService(object)) => self.seen(Projection::VirtualService, object),
             Change::Removed(object) if object.kind == ObjectKind::VirtualService => {
-                let owner = projections.remove(Projection::VirtualService, &object.namespace, &object.name);
-                owner.into_iter().collect()
+                self.gone(Projection::VirtualService, &object.namespace, &object.name)
+            }
+            Change::Removed(object) if self.is_synced && is_shared_gateway(object) => {
+                self.restore_first_objects();
+                Vec::new()
             }
             _ => Vec::new(),
         };
         let affected = self.reconciler.index.lock().apply(change);
-        owners.extend(affected.into_iter().filter(|object| object.kind == ObjectKind::Api));
-        (owners, false)
+        concerned.extend(affected.into_iter().filter(|object| object.kind == ObjectKind::Api));
+        (concerned, false)
     }
 
     /// Apis that a Policy's change affects, and whether Policies are listed now.
     fn policy(&mut self, event: Observed<DynamicObject>) -> (Vec<ObjectRef>, bool) {
-        let projections = &self.reconciler.projections;
         match event {
             Observed::Listed => (Vec::new(), true),
-            Observed::Set(object) => {
-                if owner_of(&object).is_none() {
-                    self.unenforced.note(&object);
-                }
-                (projections.set(Projection::Policy, object), false)
-            }
-            Observed::Removed { namespace, name } => {
-                (projections.remove(Projection::Policy, &namespace, &name).into_iter().collect(), false)
-            }
+            Observed::Set(object) => (self.seen(Projection::Policy, &object), false),
+            Observed::Removed { namespace, name } => (self.gone(Projection::Policy, &namespace, &name), false),
         }
+    }
+
+    fn seen(&self, kind: Projection, object: &DynamicObject) -> Vec<ObjectRef> {
+        self.unenforced.note(object, self.is_synced);
+        self.reconciler.projections.set(kind, object)
+    }
+
+    fn gone(&self, kind: Projection, namespace: &str, name: &str) -> Vec<ObjectRef> {
+        self.unenforced.forget(kind.types().1, namespace, name);
+        self.reconciler.projections.remove(kind, namespace, name)
+    }
+
+    /// The shared Gateway comes back when somebody deletes it (SPEC 30 §1); edits of it are the operator's.
+    fn restore_first_objects(&self) {
+        let tasks = &self.reconciler.tasks;
+        let (client, domain, shutdown) =
+            (self.reconciler.client.clone(), self.domain.clone(), tasks.shutdown().clone());
+        drop(tasks.spawn("exposure-first-objects", async move {
+            let mut backoff = Backoff::default();
+            while let Err(error) = bootstrap(&client, &domain).await {
+                let wait = backoff.next_wait();
+                tracing::warn!(%error, "a deleted object of the system is not back yet, next try in {wait:?}");
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = shutdown.cancelled() => return,
+                }
+            }
+        }));
     }
 
     /// Looks at every Api again and deletes marked objects that no living Api renders.
@@ -217,31 +248,32 @@ impl Watch {
         for api in apis {
             self.queue.add(api);
         }
-        for (kind, object) in self.reconciler.projections.all() {
-            if self.is_stray(&object) {
-                self.remove_stray(kind, &object).await;
-            }
+        for (kind, namespace, object) in self.reconciler.projections.strays(|object| self.is_rendered(object)) {
+            self.remove_stray(kind, &namespace, &object).await;
         }
     }
 
-    /// Marked, but of an Api that is not there, or under a name that its Api does not render.
-    fn is_stray(&self, object: &DynamicObject) -> bool {
-        let Some((owner, uid)) = owner_of(object) else { return false };
+    /// Whether the Api that an object names as its owner is there. Its own reconciliation sees to the rest.
+    fn is_rendered(&self, object: &Marked) -> bool {
         let index = self.reconciler.index.lock();
-        index.verdict(&owner).is_none_or(|verdict| verdict.uid != uid || owner.name != object.name_any())
+        index.verdict(&object.owner).is_some_and(|verdict| verdict.uid == object.owner_uid)
     }
 
-    async fn remove_stray(&self, kind: Projection, object: &DynamicObject) {
-        let namespace = object.namespace().unwrap_or_default();
+    async fn remove_stray(&self, kind: Projection, namespace: &str, object: &Marked) {
+        let name = &object.resource.name;
         let api: KubeApi<DynamicObject> =
-            KubeApi::namespaced_with(self.reconciler.client.clone(), &namespace, &resource(kind));
-        let preconditions = Preconditions { uid: object.uid(), resource_version: None };
+            KubeApi::namespaced_with(self.reconciler.client.clone(), namespace, &resource(kind));
+        let preconditions = Preconditions {
+            uid: Some(object.resource.uid.clone()),
+            // Whoever adopts it in this moment keeps it.
+            resource_version: Some(object.resource.version.clone()),
+        };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        match api.delete(&object.name_any(), &params).await {
-            Ok(_) => tracing::info!(object.namespace = %namespace, object.name = %object.name_any(),
+        match api.delete(name, &params).await {
+            Ok(_) => tracing::info!(object.namespace = %namespace, object.name = %name,
                 "deleted {} without a living owner", kind.words()),
             Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => {}
-            Err(error) => tracing::warn!(object.namespace = %namespace, object.name = %object.name_any(), %error,
+            Err(error) => tracing::warn!(object.namespace = %namespace, object.name = %name, %error,
                 "{} without a living owner not deleted", kind.words()),
         }
     }

@@ -10,6 +10,7 @@
 //! | `reconcile` | one Api: writes, waits, status, finalizer |
 //! | `render` | pure: a route model as VirtualService and Policy |
 //! | `status` | pure: a verdict and what became of the writes as `ApiStatus` |
+//! | `memory` | what is remembered of each Api between two looks at it |
 //! | `owner` | the mark on generated objects |
 //! | `projections` | the generated objects that exist |
 //! | `bootstrap` | what exists after the first start: the shared Gateway and the mesh configuration |
@@ -24,6 +25,7 @@
 
 mod bootstrap;
 mod controller;
+mod memory;
 mod metrics;
 mod owner;
 mod projections;

@@ -11,6 +11,13 @@ use tidegate_policy::{ObjectKind, ObjectRef};
 
 /// `apiVersion` of the owner.
 const API_VERSION: &str = "gateway.kyma-project.io/v1alpha2";
+/// Label with the Api's resource version.
+pub(crate) const STAMP_LABEL: &str = "apiVersion";
+/// All labels of generated objects.
+pub(crate) const LABELS: [&str; 6] =
+    ["createdBy", "apiUid", "apiNamespace", "apiName", STAMP_LABEL, "app.kubernetes.io/managed-by"];
+/// Longest value of a label.
+const MAX_LABEL_BYTES: usize = 63;
 
 /// The Api that an object is made for.
 #[derive(Clone, Debug)]
@@ -42,15 +49,9 @@ impl Owner {
 
     /// An object of the owner's name and namespace that carries the mark.
     pub(crate) fn object(&self, (api_version, kind): (&str, &str), spec: &Value) -> DynamicObject {
-        let labels = [
-            ("createdBy", "api-controller"),
-            ("apiUid", &self.uid),
-            ("apiNamespace", &self.namespace),
-            ("apiName", &self.name),
-            ("apiVersion", &self.stamp),
-        ];
+        let values = ["api-controller", &self.uid, &self.namespace, label_value(&self.name), &self.stamp, "tidegate"];
         let labels: BTreeMap<String, String> =
-            labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            LABELS.into_iter().zip(values).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let owner = OwnerReference {
             api_version: API_VERSION.to_owned(),
             kind: "Api".to_owned(),
@@ -73,13 +74,29 @@ impl Owner {
     }
 }
 
+/// Names may be longer than values of labels, and have to end in a letter or digit when they are cut.
+fn label_value(name: &str) -> &str {
+    name.get(..MAX_LABEL_BYTES).unwrap_or(name).trim_end_matches(['-', '.'])
+}
+
 /// The Api that a marked object belongs to, with its uid; `None` for anybody else's object.
 pub(crate) fn owner_of(object: &DynamicObject) -> Option<(ObjectRef, &str)> {
     let owners = object.metadata.owner_references.as_deref()?;
     let owner = owners.iter().find(|owner| owner.controller == Some(true))?;
-    if owner.kind != "Api" || !owner.api_version.starts_with(tidegate_kinds::api::GROUP) {
+    if owner.kind != "Api" || owner.api_version.split('/').next() != Some(tidegate_kinds::api::GROUP) {
         return None;
     }
     let namespace = object.metadata.namespace.clone()?;
     Some((ObjectRef::new(ObjectKind::Api, namespace, &owner.name), &owner.uid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_become_legal_values_of_labels() {
+        assert_eq!(label_value("short"), "short");
+        assert_eq!(label_value(&format!("{}-tail", "a".repeat(62))), "a".repeat(62));
+    }
 }

@@ -3,45 +3,48 @@
 //! Order of writes: a lock before its route when something is opened, a route before its lock when something is closed.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Api as KubeApi, DynamicObject, PostParams};
 use kube::{Client, ResourceExt as _};
 use parking_lot::Mutex;
 use serde_json::json;
 use tidegate_kinds::Api;
-use tidegate_kinds::api::{FINALIZER, WrittenResource};
-use tidegate_policy::index::{HostOutcome, Validation};
-use tidegate_policy::{Index, ObjectRef, RouteModel, Verdict};
+use tidegate_kinds::api::{FINALIZER, ResourceStatus, WrittenResource};
+use tidegate_policy::index::{Authentication, HostOutcome, Validation};
+use tidegate_policy::{Index, ObjectKind, ObjectRef, RouteModel, Verdict};
 use tidegate_runtime::reconcile::{
-    Backoff, EventKind, EventNote, EventRecorder, StatusUpdate, StatusWriter, WriteError, delete_owned, write_owned,
+    Backoff, EventKind, EventNote, EventRecorder, StatusUpdate, StatusWriter, WorkQueue, WriteError, delete_owned,
+    write_owned,
 };
-use tidegate_runtime::{Clock, Enforcement};
+use tidegate_runtime::{Clock, Enforcement, Tasks};
 
+use crate::memory::{Memory, Wait};
 use crate::owner::Owner;
-use crate::projections::{Projection, Projections};
-use crate::status::{Facts, Outcome, Progress, status, transition, written_before};
+use crate::projections::{Projection, Projections, resource_of};
+use crate::status::{Facts, INSECURE_KEYS, Outcome, Progress, event_of, insecure_keys, status, written_before};
 use crate::{Config, FIELD_MANAGER, render};
 
-/// A change that is enforced faster than this is never reported as in progress.
+/// How long a worker waits for the gateway itself. A change that is enforced faster is never reported as in progress;
+/// for a slower one somebody waits in the background, so that nobody else is held up.
 const QUIET: Duration = Duration::from_millis(50);
-/// How long one attempt waits for the gateway before the Api is looked at again.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What reconciling an Api needs.
 pub(crate) struct Reconciler {
     pub(crate) client: Client,
     pub(crate) config: Config,
     pub(crate) clock: Clock,
+    pub(crate) tasks: Tasks,
+    pub(crate) queue: WorkQueue<ObjectRef>,
     pub(crate) index: Arc<Mutex<Index>>,
     pub(crate) projections: Projections,
+    pub(crate) memory: Memory,
     pub(crate) enforcement: Arc<dyn Enforcement>,
     pub(crate) statuses: StatusWriter,
     pub(crate) events: EventRecorder,
-    pub(crate) stamps: Stamps,
     /// Waits of Apis whose last attempt failed.
     pub(crate) backoffs: Mutex<HashMap<ObjectRef, Backoff>>,
 }
@@ -51,7 +54,7 @@ pub(crate) struct Reconciler {
 pub(crate) enum Next {
     /// Nothing until something changes.
     Done,
-    /// Look again at once: the gateway has not published it yet.
+    /// Look again at once: what was read and what was judged are not the same state.
     Again,
     /// Look again after a growing wait: a write failed.
     Later,
@@ -65,7 +68,7 @@ impl Reconciler {
     pub(crate) async fn reconcile(&self, object: &ObjectRef) -> Result<Next, kube::Error> {
         let apis: KubeApi<Api> = KubeApi::namespaced(self.client.clone(), &object.namespace);
         let Some(api) = apis.get_opt(&object.name).await? else {
-            self.stamps.forget(object);
+            self.memory.forget(object);
             return Ok(Next::Done);
         };
         let verdict = self.index.lock().verdict(object).cloned();
@@ -78,7 +81,7 @@ impl Reconciler {
             Some(updated) => updated,
             None => api,
         };
-        let owner = Owner::of(&api, self.stamps.stamp(object, &api, &self.projections));
+        let owner = Owner::of(&api, self.memory.stamp(object, &api, self.carried_stamp(&api)));
         let desired = Self::desired(&verdict);
         let (virtual_service, policy) = self.write(&api, &owner, &desired).await;
         self.conclude(&api, &verdict, virtual_service, policy).await
@@ -100,48 +103,78 @@ impl Reconciler {
         let waits_for_host =
             verdict.validation == Validation::Valid && matches!(verdict.host, HostOutcome::Occupied { .. });
         let lock = match &verdict.enforced {
-            None if waits_for_host => verdict.present.clone(),
-            enforced => enforced.clone(),
+            Some(earlier) if earlier.guard.is_secured() || !waits_for_host => Some(earlier.clone()),
+            _ if waits_for_host && verdict.authentication == Authentication::Ready => verdict.present.clone(),
+            earlier => earlier.clone(),
         };
         Desired { route: verdict.enforced.clone(), lock }
     }
 
     /// Writes what is desired and removes what is not, in the order that never leaves an open route.
     async fn write(&self, api: &Api, owner: &Owner, desired: &Desired) -> (Outcome, Outcome) {
-        let previous = api.status.as_ref();
-        let kept = |outcome: Outcome, block| Outcome { resource: outcome.resource.or(block), ..outcome };
-        let policy_object = desired.lock.as_ref().and_then(|model| render::policy(model, owner, &self.config));
+        let lock = desired.lock.as_ref().and_then(|model| render::policy(model, owner, &self.config));
         let mut policy = Outcome::default();
-        if let Some(object) = &policy_object {
-            let before = written_before(previous.and_then(|status| status.authentication_status.as_ref()));
-            policy = kept(self.put(Projection::Policy, object).await, before);
+        if let Some(object) = &lock {
+            policy = self.put(api, Projection::Policy, object).await;
         }
         let virtual_service = match &desired.route {
             // A route whose lock could not be written stays as it is.
-            _ if policy.error.is_some() => Outcome::default(),
+            Some(_) if policy.error.is_some() => {
+                Outcome { resource: self.known(api, Projection::VirtualService), error: None }
+            }
             Some(model) => {
-                let before = written_before(previous.and_then(|status| status.virtual_service_status.as_ref()));
                 let object = render::virtual_service(model, owner, &self.config);
-                kept(self.put(Projection::VirtualService, &object).await, before)
+                self.put(api, Projection::VirtualService, &object).await
             }
             None => self.take_away(Projection::VirtualService, owner).await,
         };
-        if policy_object.is_none() && virtual_service.error.is_none() {
+        if lock.is_none() && virtual_service.error.is_none() {
             policy = self.take_away(Projection::Policy, owner).await;
         }
         (virtual_service, policy)
     }
 
-    async fn put(&self, kind: Projection, desired: &DynamicObject) -> Outcome {
-        let namespace = desired.namespace().unwrap_or_default();
-        let exists = self.projections.get(kind, &namespace, &desired.name_any()).is_some();
+    async fn put(&self, api: &Api, kind: Projection, desired: &DynamicObject) -> Outcome {
+        let seen = self.projections.get(kind, &api.namespace().unwrap_or_default(), &desired.name_any());
+        if let Some(seen) = seen.as_ref().filter(|seen| seen.is_as(desired)) {
+            let known = self.known(api, kind).filter(|known| known.uid == seen.resource.uid);
+            return Outcome { resource: Some(known.unwrap_or_else(|| seen.resource.clone())), error: None };
+        }
         match write_owned(&self.client, desired, FIELD_MANAGER).await {
-            Ok(written) => Outcome { resource: Some(identity_of(&written.object)), error: None },
+            Ok(written) => {
+                let now = resource_of(&written.object);
+                let known = self.known(api, kind).filter(|known| !written.changed && known.uid == now.uid);
+                let resource = known.unwrap_or(now);
+                self.memory.note_written(&reference_of(api), kind, resource.clone());
+                Outcome { resource: Some(resource), error: None }
+            }
             Err(error) => {
-                let verb = if exists { "updating" } else { "creating" };
-                Outcome { resource: None, error: Some(failure(verb, kind, &error)) }
+                let verb = if seen.is_some() { "updating" } else { "creating" };
+                Outcome { resource: self.known(api, kind), error: Some(failure(verb, kind, &error)) }
             }
         }
+    }
+
+    /// A generated object as last written by us: what others did to its labels since does not count (SPEC 30 §2.7).
+    fn known(&self, api: &Api, kind: Projection) -> Option<WrittenResource> {
+        let block = |status: &tidegate_kinds::ApiStatus| -> Option<ResourceStatus> {
+            match kind {
+                Projection::VirtualService => status.virtual_service_status.clone(),
+                Projection::Policy => status.authentication_status.clone(),
+            }
+        };
+        let told = || written_before(api.status.as_ref().and_then(block).as_ref());
+        self.memory.written(&reference_of(api), kind).or_else(told)
+    }
+
+    /// Label `apiVersion` as a generated object carries it, when the Api's status says that nothing has changed since.
+    fn carried_stamp(&self, api: &Api) -> Option<String> {
+        if api.status.as_ref()?.observed_generation != api.metadata.generation {
+            return None;
+        }
+        let generated =
+            self.projections.get(Projection::VirtualService, &api.namespace().unwrap_or_default(), &api.name_any())?;
+        generated.stamp.filter(|_| Some(&generated.owner_uid) == api.metadata.uid.as_ref())
     }
 
     /// Deletes a generated object; one that belongs to somebody else is none of ours.
@@ -155,7 +188,7 @@ impl Reconciler {
         }
     }
 
-    /// Waits for the gateway where that is due, then writes the status.
+    /// Waits a moment for the gateway where that is due, then writes the status.
     async fn conclude(
         &self,
         api: &Api,
@@ -164,34 +197,55 @@ impl Reconciler {
         policy: Outcome,
     ) -> Result<Next, kube::Error> {
         let has_failed = virtual_service.error.is_some() || policy.error.is_some();
-        let mut facts =
-            Facts { api, verdict, virtual_service, policy, progress: Progress::Enforced, now: self.clock.now() };
+        let mut progress = Progress::Enforced;
         if !has_failed && verdict.current {
-            let enforced = self.enforcement.enforced(&verdict.object, verdict.generation);
-            tokio::pin!(enforced);
+            let mut enforced = self.enforcement.enforced(&verdict.object, verdict.generation);
             if tokio::time::timeout(QUIET, &mut enforced).await.is_err() {
-                facts.progress = Progress::Pending;
-                self.publish(&facts).await;
-                if tokio::time::timeout(PATIENCE, &mut enforced).await.is_err() {
-                    return Ok(Next::Again);
-                }
-                facts.progress = Progress::Enforced;
+                progress = Progress::Pending;
+                self.wait_for(&verdict.object, Wait::Enforced(verdict.generation), enforced);
             }
         }
+        if self.index.lock().verdict(&verdict.object) != Some(verdict) {
+            // Things changed meanwhile: whoever looks next writes the status.
+            return Ok(if has_failed { Next::Later } else { Next::Done });
+        }
+        let facts = Facts { api, verdict, virtual_service, policy, progress, now: self.clock.now() };
         self.publish(&facts).await;
         Ok(if has_failed { Next::Later } else { Next::Done })
     }
 
-    /// Writes the status and records the transition, if anything changed.
-    async fn publish(&self, facts: &Facts<'_>) {
-        let next = status(facts);
-        if facts.api.status.as_ref() == Some(&next) {
+    /// Looks at the Api again once `condition` is met.
+    fn wait_for(&self, object: &ObjectRef, what: Wait, condition: BoxFuture<'static, ()>) {
+        if self.memory.awaits(object, what) {
             return;
         }
-        if let Some((kind, reason, message)) = transition(facts.api.status.as_ref(), &next) {
+        let (queue, key, shutdown) = (self.queue.clone(), object.clone(), self.tasks.shutdown().clone());
+        let task = self.tasks.spawn("exposure-wait", async move {
+            tokio::select! {
+                () = condition => queue.add(key),
+                () = shutdown.cancelled() => {}
+            }
+        });
+        self.memory.note_wait(object, what, task.abort_handle());
+    }
+
+    /// Writes the status and records the transition, if anything changed.
+    async fn publish(&self, facts: &Facts<'_>) {
+        let previous = facts.api.status.as_ref();
+        let next = status(facts);
+        let is_new = self.memory.say(&facts.verdict.object, &facts.verdict.uid, previous, &next);
+        if is_new && let Some((kind, reason, message)) = event_of(&next) {
             self.events.record(EventNote { regarding: reference(facts.api), kind, reason, message });
         }
+        if is_new && let Some(message) = insecure_keys(previous, &next) {
+            let (regarding, kind) = (reference(facts.api), EventKind::Warning);
+            self.events.record(EventNote { regarding, kind, reason: INSECURE_KEYS, message });
+        }
         let Ok(status) = serde_json::to_value(&next) else { return };
+        // Should an older status still wait to be written, the watch will show it and the Api is looked at again.
+        if previous == Some(&next) {
+            return;
+        }
         let update = StatusUpdate {
             namespace: facts.api.namespace(),
             name: facts.api.name_any(),
@@ -203,8 +257,10 @@ impl Reconciler {
 
     /// A deleted Api: first the route is gone, then its objects, then the finalizer.
     async fn clean_up(&self, apis: &KubeApi<Api>, api: &Api, object: &ObjectRef) -> Result<Next, kube::Error> {
-        if tokio::time::timeout(PATIENCE, self.enforcement.withdrawn(object)).await.is_err() {
-            return Ok(Next::Again);
+        let mut withdrawn = self.enforcement.withdrawn(object);
+        if tokio::time::timeout(QUIET, &mut withdrawn).await.is_err() {
+            self.wait_for(object, Wait::Withdrawn, withdrawn);
+            return Ok(Next::Done);
         }
         let owner = Owner::of(api, api.resource_version().unwrap_or_default());
         for kind in [Projection::VirtualService, Projection::Policy] {
@@ -236,7 +292,6 @@ impl Reconciler {
                 Err(error) => return Err(error),
             }
         }
-        self.stamps.forget(object);
         Ok(Next::Done)
     }
 }
@@ -276,12 +331,8 @@ fn failure(verb: &str, kind: Projection, error: &WriteError) -> String {
     format!("error while {verb} {}: {cause}", kind.words())
 }
 
-fn identity_of(object: &DynamicObject) -> WrittenResource {
-    WrittenResource {
-        name: object.name_any(),
-        uid: object.uid().unwrap_or_default(),
-        version: object.resource_version().unwrap_or_default(),
-    }
+fn reference_of(api: &Api) -> ObjectRef {
+    ObjectRef::new(ObjectKind::Api, api.namespace().unwrap_or_default(), api.name_any())
 }
 
 /// How Events name an Api.
@@ -295,52 +346,4 @@ pub(crate) fn reference(api: &Api) -> ObjectReference {
         resource_version: api.resource_version(),
         field_path: None,
     }
-}
-
-/// The value of label `apiVersion` on generated objects: the Api's resource version when its content last changed. A
-/// write of its status or finalizer changes the resource version but not the content, and must not change the label, or
-/// each status write would ask for another one.
-#[derive(Debug, Default)]
-pub(crate) struct Stamps {
-    known: Mutex<HashMap<ObjectRef, (u64, String)>>,
-}
-
-impl Stamps {
-    /// The label's value. After a restart it is what the generated object carries.
-    fn stamp(&self, object: &ObjectRef, api: &Api, projections: &Projections) -> String {
-        let content = content_hash(api);
-        let mut known = self.known.lock();
-        if let Some((hash, stamp)) = known.get(object)
-            && *hash == content
-        {
-            return stamp.clone();
-        }
-        let carried = if known.contains_key(object) { None } else { carried_label(object, api, projections) };
-        let stamp = carried.unwrap_or_else(|| api.resource_version().unwrap_or_default());
-        known.insert(object.clone(), (content, stamp.clone()));
-        stamp
-    }
-
-    fn forget(&self, object: &ObjectRef) {
-        self.known.lock().remove(object);
-    }
-}
-
-fn content_hash(api: &Api) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    api.uid().hash(&mut hasher);
-    api.metadata.generation.hash(&mut hasher);
-    api.labels().hash(&mut hasher);
-    api.annotations().hash(&mut hasher);
-    hasher.finish()
-}
-
-/// The label as the generated route carries it, when its status says that nothing has changed since it was written.
-fn carried_label(object: &ObjectRef, api: &Api, projections: &Projections) -> Option<String> {
-    let observed = api.status.as_ref()?.observed_generation;
-    if observed != api.metadata.generation {
-        return None;
-    }
-    let generated = projections.get(Projection::VirtualService, &object.namespace, &object.name)?;
-    generated.labels().get("apiVersion").cloned()
 }

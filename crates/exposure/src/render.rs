@@ -171,7 +171,7 @@ mod tests {
             json!({
                 "name": "sample-api", "namespace": "default",
                 "labels": {"createdBy": "api-controller", "apiUid": "u1", "apiNamespace": "default",
-                    "apiName": "sample-api", "apiVersion": "41"},
+                    "apiName": "sample-api", "apiVersion": "41", "app.kubernetes.io/managed-by": "tidegate"},
                 "ownerReferences": [{"apiVersion": "gateway.kyma-project.io/v1alpha2", "kind": "Api",
                     "name": "sample-api", "uid": "u1", "controller": true, "blockOwnerDeletion": true}],
             })

@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | protected Service | 3 | 0 | 0 |
 //! | Service occupied | 5 | 0 | 0 |
-//! | guard cannot be enforced | 2 | 0 | 3 with the reason |
+//! | guard cannot be enforced | 2 | 0 (4 when the host is occupied too) | 3 with the reason |
 //! | host occupied | 2 | 4 with the host | 2, its Policy is written |
 //! | valid, writes in flight | 1 | 1 | 1 |
 //! | valid, a write failed | 2 | 3 with the reason | 2 or 3 with the reason |
@@ -16,8 +16,12 @@ use jiff::Timestamp;
 use tidegate_kinds::Api;
 use tidegate_kinds::api::{ApiStatus, Condition, ResourceStatus, WrittenResource};
 use tidegate_policy::Verdict;
+use tidegate_policy::compile::is_insecure_key_source;
 use tidegate_policy::index::{Authentication, Holder, HostOutcome, Validation};
 use tidegate_runtime::reconcile::EventKind;
+
+/// Reason of condition Secured, and of the Event.
+pub(crate) const INSECURE_KEYS: &str = "InsecureJwks";
 
 const NOT_CREATED: i32 = 0;
 const IN_PROGRESS: i32 = 1;
@@ -101,6 +105,7 @@ fn codes(facts: &Facts<'_>) -> (i32, i32, i32) {
     match (&facts.verdict.validation, &facts.verdict.authentication, &facts.verdict.host) {
         (Validation::Protected { .. }, ..) => (ERROR, NOT_CREATED, NOT_CREATED),
         (Validation::ServiceOccupied { .. }, ..) => (SERVICE_OCCUPIED, NOT_CREATED, NOT_CREATED),
+        (Validation::Valid, Authentication::Failed(_), HostOutcome::Occupied { .. }) => (SUCCESS, HOST_IN_USE, ERROR),
         (Validation::Valid, Authentication::Failed(_), _) => (SUCCESS, NOT_CREATED, ERROR),
         (Validation::Valid, _, HostOutcome::Occupied { .. }) => {
             (SUCCESS, HOST_IN_USE, if facts.policy.error.is_some() { ERROR } else { SUCCESS })
@@ -166,28 +171,14 @@ fn secured(facts: &Facts<'_>) -> Condition {
     if is_partial {
         return condition("Secured", "True", "PartiallyExcluded", "some requests need no token".to_owned());
     }
-    let insecure = spec.rules().iter().find(|rule| has_insecure_keys(&rule.jwt.jwks_uri));
+    let insecure = spec.rules().iter().find(|rule| is_insecure_key_source(&rule.jwt.jwks_uri));
     match insecure {
         Some(rule) => {
             let message = format!("a token is needed; keys are fetched without TLS from {}", rule.jwt.jwks_uri);
-            condition("Secured", "True", "InsecureJwks", message)
+            condition("Secured", "True", INSECURE_KEYS, message)
         }
         None => condition("Secured", "True", "JwtRequired", "requests need a token".to_owned()),
     }
-}
-
-/// Keys fetched in the clear from another machine (SPEC 30 §5.4).
-fn has_insecure_keys(jwks_uri: &str) -> bool {
-    let Some(rest) = jwks_uri.strip_prefix("http://") else { return false };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = match authority.strip_prefix('[') {
-        Some(bracketed) => bracketed.split(']').next().unwrap_or_default(),
-        None => authority.split(':').next().unwrap_or_default(),
-    };
-    let is_loopback = host == "localhost"
-        || host.ends_with(".localhost")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    !is_loopback
 }
 
 fn condition(kind: &str, status: &str, reason: &str, message: String) -> Condition {
@@ -220,22 +211,27 @@ fn holder(holder: &Holder) -> String {
     }
 }
 
-/// The Event that a change of status is worth; `None` when `Ready` did not change its reason.
-pub(crate) fn transition(previous: Option<&ApiStatus>, next: &ApiStatus) -> Option<(EventKind, &'static str, String)> {
-    let ready = |status: &ApiStatus| status.conditions.iter().find(|condition| condition.kind == "Ready").cloned();
-    let now = ready(next)?;
-    let before = previous.and_then(ready);
-    if before.is_some_and(|before| before.reason == now.reason && before.message == now.message) {
-        return None;
-    }
+/// The Event that a status is worth whose condition Ready says something new.
+pub(crate) fn event_of(next: &ApiStatus) -> Option<(EventKind, &'static str, String)> {
+    let now = next.conditions.iter().find(|condition| condition.kind == "Ready")?;
     let (kind, reason) = match now.reason.as_str() {
         "Programmed" => (EventKind::Normal, "Programmed"),
         "HostnameOccupied" => (EventKind::Warning, "HostnameOccupied"),
         "ServiceOccupied" => (EventKind::Warning, "ServiceOccupied"),
         "ValidationFailed" => (EventKind::Warning, "ProtectedService"),
+        "Error" => (EventKind::Warning, "NotProgrammed"),
         _ => return None,
     };
-    Some((kind, reason, now.message))
+    Some((kind, reason, now.message.clone()))
+}
+
+/// The Event that a status is worth whose keys can be changed by others on the way, unless the status before said so.
+pub(crate) fn insecure_keys(previous: Option<&ApiStatus>, next: &ApiStatus) -> Option<String> {
+    let told = |status: &ApiStatus| {
+        let is_told = |condition: &&Condition| condition.kind == "Secured" && condition.reason == INSECURE_KEYS;
+        status.conditions.iter().find(is_told).map(|condition| condition.message.clone())
+    };
+    if previous.and_then(told).is_some() { None } else { told(next) }
 }
 
 /// What an earlier status says was written.

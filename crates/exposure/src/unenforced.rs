@@ -1,15 +1,21 @@
 //! Istio objects that users write in embedded mode are stored and have no effect. An Event on each says so (SPEC 30
 //! §1.1): Event `NotProgrammed`.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Api as KubeApi, DynamicObject};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt as _};
+use parking_lot::Mutex;
 use serde_json::Value;
 use tidegate_kinds::istio::{AUTHENTICATION_GROUP, NETWORKING_GROUP, SECURITY_GROUP};
 use tidegate_runtime::Tasks;
 use tidegate_runtime::reconcile::{EventKind, EventNote, EventRecorder, Observed, observe};
 use tokio::sync::mpsc;
+
+use crate::owner::owner_of;
 
 /// Kinds of which nothing is generated in embedded mode, so that all of them are users' own.
 const FOREIGN_KINDS: [&str; 2] = ["RequestAuthentication", "AuthorizationPolicy"];
@@ -30,15 +36,20 @@ fn is_marked(object: &Value) -> bool {
     owners.into_iter().flatten().any(|owner| owner["controller"] == true && owner["kind"] == "Api")
 }
 
-/// Tells the writers of objects without effect.
+/// Kind, namespace and name.
+type Key = (String, String, String);
+
+/// Tells the writers of objects without effect, once per specification.
 #[derive(Clone)]
 pub(crate) struct Unenforced {
     events: EventRecorder,
+    /// Identity and generation that was told of last; as many as there are such objects.
+    told: Arc<Mutex<HashMap<Key, (String, i64)>>>,
 }
 
 impl Unenforced {
     pub(crate) fn new(events: EventRecorder) -> Self {
-        Self { events }
+        Self { events, told: Arc::default() }
     }
 
     /// Watches the kinds that nothing else here watches.
@@ -50,16 +61,17 @@ impl Unenforced {
             let (unenforced, shutdown) = (self.clone(), tasks.shutdown().clone());
             drop(tasks.spawn("watch-unenforced", async move {
                 let note = async {
-                    while let Some(object) = receiver.recv().await {
-                        unenforced.note(&object);
+                    let mut is_news = false;
+                    while let Some(observed) = receiver.recv().await {
+                        match observed {
+                            Observed::Set(object) => unenforced.note(&object, is_news),
+                            Observed::Removed { namespace, name } => unenforced.forget(kind, &namespace, &name),
+                            Observed::Listed => is_news = true,
+                        }
                     }
                 };
-                let only_set = |observed| match observed {
-                    Observed::Set(object) => Some(object),
-                    Observed::Removed { .. } | Observed::Listed => None,
-                };
                 tokio::select! {
-                    () = observe(api, &sender, only_set) => {}
+                    () = observe(api, &sender, Some) => {}
                     () = note => {}
                     () = shutdown.cancelled() => {}
                 }
@@ -67,9 +79,19 @@ impl Unenforced {
         }
     }
 
-    /// Records the Event; equal ones are merged by the recorder.
-    pub(crate) fn note(&self, object: &DynamicObject) {
+    /// Takes an object as it is now. Objects with the mark are no one's mistake; what stood there at the start
+    /// (`is_news` is false) was told of when it was written.
+    pub(crate) fn note(&self, object: &DynamicObject, is_news: bool) {
         let Some(types) = &object.types else { return };
+        if owner_of(object).is_some() {
+            return;
+        }
+        let key = (types.kind.clone(), object.namespace().unwrap_or_default(), object.name_any());
+        let version = (object.uid().unwrap_or_default(), object.metadata.generation.unwrap_or_default());
+        let before = self.told.lock().insert(key, version.clone());
+        if !is_news || before == Some(version) {
+            return;
+        }
         let message = match types.kind.as_str() {
             "VirtualService" => "its hosts are reserved, its routes have no effect in embedded mode: use an Api",
             _ => "stored but not enforced in embedded mode: use an Api",
@@ -88,6 +110,13 @@ impl Unenforced {
             reason: "NotProgrammed",
             message: message.to_owned(),
         });
+    }
+}
+
+impl Unenforced {
+    /// The object is gone.
+    pub(crate) fn forget(&self, kind: &str, namespace: &str, name: &str) {
+        self.told.lock().remove(&(kind.to_owned(), namespace.to_owned(), name.to_owned()));
     }
 }
 

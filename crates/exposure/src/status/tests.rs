@@ -103,7 +103,7 @@ fn a_protected_service_needs_a_lock() {
     let verdict = judged(std::slice::from_ref(&api));
     let status = status(&facts(&api, &verdict, Outcome::default(), Outcome::default()));
     assert_eq!(summary(&status), row(3, 0, None, "ValidationFailed", "NotRequested"));
-    let event = transition(None, &status).unwrap();
+    let event = event_of(&status).unwrap();
     assert_eq!((event.0, event.1), (EventKind::Warning, "ProtectedService"));
 }
 
@@ -181,22 +181,7 @@ fn a_condition_keeps_its_time_until_its_status_changes() {
         ..facts(&api, &verdict, written("9"), Outcome::default())
     };
     assert_eq!(status(&later), first);
-    assert!(transition(Some(&first), &first).is_none());
     let pending = Facts { progress: Progress::Pending, ..later };
     let ready = status(&pending).conditions.into_iter().next().unwrap();
     assert_eq!(ready.last_transition_time.unwrap().to_string(), "2026-02-01T00:00:00Z");
-}
-
-#[test]
-fn keys_fetched_in_the_clear_are_named_unless_they_are_local() {
-    for (uri, insecure) in [
-        ("https://i/keys", false),
-        ("http://i.example/keys", true),
-        ("http://127.0.0.1:3001/keys", false),
-        ("http://[::1]:3001/keys", false),
-        ("http://issuer.localhost/keys", false),
-        ("http://[2001:db8::1]/keys", true),
-    ] {
-        assert_eq!(has_insecure_keys(uri), insecure, "{uri}");
-    }
 }
