@@ -55,13 +55,16 @@ pub use crate::config::{GatewayConfig, GatewayDeps, RequestOptions};
 pub use crate::explain::{Explanation, Question, RouteInfo, Step};
 pub use crate::publish::Input;
 
-use crate::auth::{Authenticator, KeySources};
+use crate::auth::{Authenticator, JwksObserver, KeySources};
 use crate::handle::Handle;
 use crate::metrics::{GatewayMetrics, RouteMetrics};
 use crate::pool::Endpoints;
 use crate::publish::{Published, Publisher};
 use crate::tls::TlsStore;
 use crate::tls::default::DefaultCertificates;
+
+/// Changes of key sources that may wait to be told.
+const KEY_EVENTS: usize = 256;
 
 /// What every request sees.
 pub(crate) struct Shared {
@@ -145,7 +148,10 @@ impl Gateway {
         }
         let events =
             client.map(|client| EventRecorder::start(client, "tidegate-gateway", deps.clock.clone(), &deps.control));
-        let shared = Arc::new(Shared::new(&config, &deps, table, Arc::clone(&certificates))?);
+        let (key_events, key_events_told) = mpsc::channel(KEY_EVENTS);
+        // A full queue loses an Event, not more: the next change of the source is told again.
+        let observer: JwksObserver = Arc::new(move |event| drop(key_events.try_send(event)));
+        let shared = Arc::new(Shared::new(&config, &deps, table, Arc::clone(&certificates), observer)?);
         let endpoints = Endpoints::new(
             deps.clock.clone(),
             deps.random,
@@ -169,7 +175,7 @@ impl Gateway {
             state: publish::State::default(),
         };
         let (told, synced) = oneshot::channel();
-        drop(deps.control.spawn("publisher", publisher.run(inputs, told)));
+        drop(deps.control.spawn("publisher", publisher.run(inputs, key_events_told, told)));
         synced.await.map_err(|_| StartError::Inputs)?;
 
         let http = shared.open(config.http, Scheme::Http).await?;
@@ -228,6 +234,7 @@ impl Shared {
         deps: &GatewayDeps,
         table: Arc<Table<Handle>>,
         certificates: Arc<DefaultCertificates>,
+        observer: JwksObserver,
     ) -> Result<Self, rustls::Error> {
         let metrics = GatewayMetrics::register(&deps.metrics);
         let sources = KeySources::start(
@@ -237,7 +244,7 @@ impl Shared {
             deps.control.clone(),
             deps.fetches.clone(),
             &deps.metrics,
-            None,
+            Some(observer),
         );
         let authenticator = Authenticator::new(config.auth, deps.clock.clone(), &deps.random, sources, &deps.metrics);
         Ok(Self {

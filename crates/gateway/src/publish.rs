@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::Shared;
+use crate::auth::JwksEvent;
 use crate::handle::{Destination, Handle};
 use crate::pool::Endpoints;
 use crate::tls::TlsProblem;
@@ -103,7 +104,12 @@ struct Made {
 
 impl Publisher {
     /// Takes changes and publishes until the input ends or shutdown. `synced` is told after the first publication.
-    pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, synced: oneshot::Sender<()>) {
+    pub(crate) async fn run(
+        mut self,
+        mut inputs: mpsc::Receiver<Input>,
+        mut key_events: mpsc::Receiver<JwksEvent>,
+        synced: oneshot::Sender<()>,
+    ) {
         let shutdown = self.shared.tasks.shutdown().clone();
         let mut synced = Some(synced);
         let mut last = Instant::now();
@@ -131,6 +137,7 @@ impl Publisher {
                     self.publish();
                     last = Instant::now();
                 }
+                Some(event) = key_events.recv() => self.tell_keys(&event),
             }
         }
     }
@@ -156,6 +163,7 @@ impl Publisher {
                 }
             }
             Input::Secret(name, secret) => {
+                self.certificates.secret_changed(&name);
                 let facts = secret.and_then(|secret| SecretFacts::read(&secret));
                 self.state.is_tls_dirty |= match facts {
                     Some(facts) => {
@@ -233,6 +241,9 @@ impl Publisher {
         if old == Some(&made) {
             return None;
         }
+        if let Some(old) = old.filter(|old| old.model.host != made.model.host) {
+            self.certificates.forget(&old.model.host);
+        }
         if old.is_none_or(|old| old.upstream != made.upstream) {
             self.tell_upstream(&object, &made);
         }
@@ -283,6 +294,18 @@ impl Publisher {
             }
             Upstream::None(problem) => self.tell(object, Some(&made.uid), "NoEndpoints", problem.to_string()),
             Upstream::InProcess(_) => {}
+        }
+    }
+
+    /// An Event on every object that asks for tokens of an issuer whose keys cannot be had.
+    fn tell_keys(&self, event: &JwksEvent) {
+        let JwksEvent::Unreachable { uri, error, has_keys } = event else { return };
+        let effect = if *has_keys { "older keys are still used" } else { "tokens are refused until they are there" };
+        for (object, made) in &self.state.current {
+            if made.model.guard.rules().iter().any(|rule| rule.jwks_uri == *uri) {
+                let message = format!("keys cannot be fetched from {uri}: {error}; {effect}");
+                self.tell(object, Some(&made.uid), "JwksUnreachable", message);
+            }
         }
     }
 

@@ -60,7 +60,7 @@ pub(crate) async fn serve(
     let number = connection.next_number();
     let request_id = request_id(&connection, request.headers());
     // The scanner waits for the outcome of every request that asked for an upgrade.
-    let wire = connection.wire.clone().filter(|_| request.headers().contains_key(UPGRADE));
+    let wire = connection.wire.as_ref().filter(|_| request.headers().contains_key(UPGRADE)).map(Arc::clone);
     let shared = Arc::clone(&connection.shared);
     let handling = handle(connection, request, request_id.clone(), number);
     let response = match shared.tasks.catch("request", handling).await {

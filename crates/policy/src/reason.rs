@@ -131,4 +131,13 @@ mod tests {
         }
         assert_eq!(Reason::from_word("nothing"), None);
     }
+
+    #[test]
+    fn every_word_is_documented() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/reasons.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        for reason in Reason::ALL {
+            assert!(page.contains(&format!("`{reason}`")), "{reason} is missing in docs/reference/reasons.md");
+        }
+    }
 }

@@ -1,7 +1,9 @@
 //! Set-up of the process's log (`80` section 9): text to a terminal, JSON lines otherwise, to standard error.
 
 use std::io::{self, IsTerminal as _};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -53,10 +55,14 @@ pub enum LogError {
     Gone,
 }
 
-/// Changes what is logged while the process runs.
+/// Parts of libraries whose records of level `info` are of no use to an operator.
+const QUIET: &str = "rusqlite_migration=warn";
+
+/// Changes what is logged while the process runs. Cheap to clone.
 #[derive(Clone)]
 pub struct LogHandle {
-    filter: reload::Handle<EnvFilter, Registry>,
+    handle: reload::Handle<EnvFilter, Registry>,
+    filter: Arc<Mutex<String>>,
 }
 
 /// Sets the process's log up; once per process.
@@ -80,18 +86,20 @@ pub fn init(options: &LogOptions) -> Result<LogHandle, LogError> {
         Box::new(fmt::layer().with_ansi(options.color).with_writer(io::stderr))
     };
     tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(|_| LogError::AlreadySet)?;
-    Ok(LogHandle { filter: handle })
+    Ok(LogHandle { handle, filter: Arc::new(Mutex::new(options.filter.clone())) })
 }
 
 impl LogHandle {
     /// Logs what `filter` says from now on.
     pub fn set(&self, filter: &str) -> Result<(), LogError> {
-        self.filter.reload(parse(filter)?).map_err(|_| LogError::Gone)
+        self.handle.reload(parse(filter)?).map_err(|_| LogError::Gone)?;
+        filter.clone_into(&mut self.filter.lock());
+        Ok(())
     }
 
     /// The filter in force.
     pub fn filter(&self) -> String {
-        self.filter.with_current(ToString::to_string).unwrap_or_default()
+        self.filter.lock().clone()
     }
 }
 
@@ -102,7 +110,9 @@ impl std::fmt::Debug for LogHandle {
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, LogError> {
-    EnvFilter::builder().parse(filter).map_err(|source| LogError::Filter { filter: filter.to_owned(), source })
+    // What the operator says comes later and wins.
+    let all = format!("{QUIET},{filter}");
+    EnvFilter::builder().parse(all).map_err(|source| LogError::Filter { filter: filter.to_owned(), source })
 }
 
 #[cfg(test)]

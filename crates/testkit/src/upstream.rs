@@ -7,6 +7,7 @@
 //! | `/bytes/{count}` | that many bytes `x`, with `Content-Length` |
 //! | `/chunks/{count}` | that many chunks, without a length |
 //! | `/events` | three server-sent events |
+//! | `/trailers` | a body and the trailer `x-checksum: abc` (seen over HTTP/2) |
 //! | `/reset` | the connection is closed without an answer |
 //! | `/reset-once/{key}` | as `/reset` for the first request with that key, then the echo |
 //! | `/truncate` | `Content-Length: 100`, 10 bytes, then the connection is closed |
@@ -26,7 +27,7 @@ use base64::Engine as _;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -276,6 +277,12 @@ async fn answer(
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
             response
         }
+        "trailers" => {
+            let trailers =
+                HeaderMap::from_iter([(HeaderName::from_static("x-checksum"), HeaderValue::from_static("abc"))]);
+            let frames = [Frame::data(Bytes::from_static(b"body")), Frame::trailers(trailers)];
+            Response::new(StreamBody::new(stream::iter(frames.map(Ok))).boxed_unsync())
+        }
         "truncate" => with_length(100, cut_after("0123456789")),
         "cut" => Response::new(cut_after("first chunk")),
         _ => json(echo),
@@ -424,6 +431,8 @@ impl RawUpstream {
                     // The peer may be gone; that is up to the test.
                     let _ = socket.write_all(&answer).await;
                     let _ = socket.shutdown().await;
+                    // Closing with unread bytes would reset the connection, and the answer with it.
+                    let _ = tokio::io::copy(&mut socket, &mut tokio::io::sink()).await;
                 }));
             }
         }));

@@ -2,16 +2,19 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tidegate_gateway::{Gateway, Question};
 use tidegate_runtime::logging::LogHandle;
 use tidegate_runtime::{Metrics, Readiness, Tasks};
 use tokio::net::TcpListener;
@@ -22,6 +25,21 @@ pub(crate) struct Admin {
     pub(crate) readiness: Readiness,
     pub(crate) metrics: Metrics,
     pub(crate) log: LogHandle,
+    pub(crate) pages: Pages,
+}
+
+/// Pages about the data plane; they answer 503 until it runs. Cheap to clone; clones show the same.
+#[derive(Clone, Default)]
+pub(crate) struct Pages {
+    gateway: Arc<OnceLock<Gateway>>,
+}
+
+impl Pages {
+    /// From now on the pages are about `gateway`.
+    pub(crate) fn show(&self, gateway: Gateway) {
+        // There is one gateway in a process; a second one would not be shown.
+        let _ = self.gateway.set(gateway);
+    }
 }
 
 /// Longest wait for admin requests in hand at shutdown.
@@ -37,6 +55,8 @@ pub(crate) fn serve(listener: TcpListener, admin: Admin, tasks: &Tasks) {
         .route("/health/ready", get(health_ready))
         .route("/metrics", get(metrics))
         .route("/debug/log-level", get(log_level).put(set_log_level))
+        .route("/debug/routes", get(routes))
+        .route("/debug/decide", get(decide_by_query).post(decide))
         .with_state(admin);
     if on_loopback {
         router = router.layer(middleware::from_fn(only_local_names));
@@ -133,6 +153,45 @@ async fn set_log_level(State(admin): State<Admin>, filter: String) -> Response {
     match admin.log.set(filter.trim()) {
         Ok(()) => format!("{}\n", admin.log.filter()).into_response(),
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    }
+}
+
+/// The table that requests go through.
+async fn routes(State(admin): State<Admin>) -> Response {
+    let Some(gateway) = admin.pages.gateway.get() else { return starting() };
+    shown(&gateway.routes())
+}
+
+/// Explains the request that the body describes. The one way to give a token: a query ends up in logs.
+async fn decide(State(admin): State<Admin>, Json(question): Json<Question>) -> Response {
+    let Some(gateway) = admin.pages.gateway.get() else { return starting() };
+    shown(&gateway.explain(&question).await)
+}
+
+/// Explains `?url=...&method=...&host=...`, for a browser or curl.
+async fn decide_by_query(State(admin): State<Admin>, Query(asked): Query<AskedByQuery>) -> Response {
+    let Some(gateway) = admin.pages.gateway.get() else { return starting() };
+    let headers = asked.host.map(|host| ("host".to_owned(), host)).into_iter().collect();
+    let question = Question { method: asked.method, url: asked.url, headers, token: None };
+    shown(&gateway.explain(&question).await)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AskedByQuery {
+    url: String,
+    method: Option<String>,
+    host: Option<String>,
+}
+
+fn starting() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "the gateway is starting\n").into_response()
+}
+
+fn shown(value: &impl Serialize) -> Response {
+    match serde_json::to_value(value) {
+        Ok(value) => json_answer(StatusCode::OK, &value),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }
 

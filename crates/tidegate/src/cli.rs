@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::exit::{Failure, Outcome};
-use crate::{config_verbs, demo, expose, output, status, up};
+use crate::output::Signs;
+use crate::{config_verbs, demo, doctor, expose, output, routes, status, up, why};
 
 /// Authorization in front of, behind and around APIs: one binary.
 #[derive(Debug, Parser)]
@@ -58,6 +59,12 @@ enum Command {
     Expose(expose::Args),
     /// Remove what `expose` made
     Unexpose(expose::UnexposeArgs),
+    /// List what is exposed, and what protects it
+    Routes(routes::Args),
+    /// Explain what the gateway would do with a request, step by step
+    Why(why::Args),
+    /// Look for what usually goes wrong, and say what to do
+    Doctor(doctor::Args),
     /// Show where the platform of this data dir listens and whether it is ready
     Status,
     /// Check, show and describe configuration
@@ -86,6 +93,15 @@ impl<'a> Context<'a> {
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
+    /// How signs are drawn on a stream that is (or is not) a terminal.
+    pub(crate) fn signs(&self, is_terminal: bool) -> Signs {
+        let locale =
+            ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|name| self.variable(name)).unwrap_or_default();
+        let locale = locale.to_ascii_lowercase();
+        let is_utf8 = locale.contains("utf-8") || locale.contains("utf8");
+        Signs { is_utf8, is_colored: self.is_colored(is_terminal) }
+    }
+
     /// Whether text for a stream that is (or is not) a terminal is colored.
     pub(crate) fn is_colored(&self, is_terminal: bool) -> bool {
         match self.global.color {
@@ -105,6 +121,9 @@ pub(crate) fn run(cli: Cli, environment: &[(String, String)]) -> Outcome {
         Command::Demo(args) => block_on(demo::run(&args, context)),
         Command::Expose(args) => block_on(expose::run(&args, context)),
         Command::Unexpose(args) => block_on(expose::run_unexpose(&args, context)),
+        Command::Routes(args) => block_on(routes::run(&args, context)),
+        Command::Why(args) => block_on(why::run(&args, context)),
+        Command::Doctor(args) => block_on(doctor::run(&args, context)),
         Command::Status => block_on(status::run(context)),
         Command::Config(verb) => config_verbs::run(&verb, context),
         Command::Version => {

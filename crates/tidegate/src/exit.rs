@@ -15,6 +15,8 @@ pub(crate) enum Code {
     Failed = 1,
     /// The command line or the configuration is wrong.
     Usage = 2,
+    /// A check found something.
+    Found = 3,
     /// The answer was 401.
     NotAuthenticated = 4,
     /// The answer was 403, or `why` explains a refusal.
@@ -29,7 +31,7 @@ pub(crate) enum Code {
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: Code,
-    /// What did not happen, and the cause.
+    /// What did not happen, and the cause; empty when the answer was printed already.
     message: String,
     details: Vec<(&'static str, String)>,
 }
@@ -43,6 +45,11 @@ impl Failure {
     /// A wrong command line or configuration.
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
         Self::new(message).code(Code::Usage)
+    }
+
+    /// Only an exit code: the verb printed its answer.
+    pub(crate) fn silent(code: Code) -> Self {
+        Self { code, message: String::new(), details: Vec::new() }
     }
 
     /// The same failure with another exit code.
@@ -92,7 +99,9 @@ pub(crate) fn finish(outcome: Outcome) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            output::note(&failure);
+            if !failure.message.is_empty() {
+                output::note(&failure);
+            }
             ExitCode::from(failure.code as u8)
         }
     }

@@ -24,6 +24,12 @@ pub(crate) async fn get(address: &str, path: &str) -> Result<Answer, Failure> {
     send(address, request).await
 }
 
+/// POSTs JSON to `path`.
+pub(crate) async fn post(address: &str, path: &str, body: &serde_json::Value) -> Result<Answer, Failure> {
+    let request = hyper::Request::post(path).header("host", address).header("content-type", "application/json");
+    send(address, request.body(Full::new(Bytes::from(body.to_string())))).await
+}
+
 async fn send(address: &str, request: hyper::http::Result<hyper::Request<Full<Bytes>>>) -> Result<Answer, Failure> {
     let unreachable = |problem: String| {
         Failure::new(format!("the platform at `{address}` does not answer: {problem}"))

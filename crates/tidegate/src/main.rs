@@ -7,8 +7,10 @@
 //! | [`expose`] | `tidegate expose`, `tidegate unexpose` |
 //! | [`kube_access`], [`local_http`] | how verbs reach the platform |
 //! | [`demo`] | `tidegate demo` |
+//! | [`routes`], [`why`], [`doctor`] | what is enforced, why, and what is wrong |
 //! | [`status`] | `tidegate status` |
-//! | [`up`] | `tidegate up`: the wiring of the whole product |
+//! | [`up`] | `tidegate up` |
+//! | [`platform`], [`wiring`] | the whole product, put together |
 //! | [`planes`] | the three runtimes of the process |
 //! | [`admin`] | the admin listener |
 //! | [`config_verbs`] | `tidegate config` |
@@ -19,6 +21,7 @@ mod admin;
 mod cli;
 mod config_verbs;
 mod demo;
+mod doctor;
 mod endpoints;
 mod exit;
 mod expose;
@@ -26,9 +29,13 @@ mod kube_access;
 mod local_http;
 mod output;
 mod planes;
+mod platform;
+mod routes;
 mod settings;
 mod status;
 mod up;
+mod why;
+mod wiring;
 
 use std::process::ExitCode;
 

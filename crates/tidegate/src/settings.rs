@@ -11,7 +11,7 @@ use serde_json::Value;
 use tidegate_runtime::config::{self, Loaded, Sources};
 use tidegate_runtime::logging::LogFormat;
 
-pub(crate) use exposure::Exposure;
+pub(crate) use exposure::{BlocklistMode, Exposure, UnderscoreHeaders};
 pub(crate) use listen::Listen;
 
 use crate::exit::Failure;

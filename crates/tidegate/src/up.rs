@@ -1,28 +1,17 @@
-//! `tidegate up`: the embedded platform in the foreground. [`Platform::start`] is the wiring of the product.
+//! `tidegate up`: the embedded platform in the foreground. What it consists of: [`Platform::start`].
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidegate_runtime::logging::{self, LogHandle, LogOptions};
-use tidegate_runtime::{AddressPolicy, AddressPolicyOptions, Clock, DataDirLock, Metrics, Readiness, Tasks};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::admin::{self, Admin};
 use crate::cli::Context;
-use crate::endpoints::Endpoints;
 use crate::exit::{Failure, Outcome, chain};
 use crate::output;
 use crate::planes::Planes;
-use crate::settings::{self, Listen, Settings};
-
-/// SPEC 00: SIGTERM drains, at most 30 s.
-const DRAIN_LIMIT: Duration = Duration::from_secs(30);
-
-/// Listeners whose job does not exist yet: accepted, not opened, and said so at start.
-const WITHOUT_JOB: [&str; 2] = ["outbound", "decisions"];
+use crate::platform::Platform;
+use crate::settings::{self, Settings};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -110,128 +99,6 @@ pub(crate) fn start_log(settings: &Settings, context: Context<'_>) -> Result<Log
         color: context.is_colored(is_terminal),
     };
     logging::init(&options).map_err(|error| Failure::usage(chain(&error)).detail("key", "log.level"))
-}
-
-/// The running product.
-pub(crate) struct Platform {
-    endpoints: Endpoints,
-    data_dir: PathBuf,
-    /// What is configured and not opened, with the reason.
-    closed: Vec<String>,
-    readiness: Readiness,
-    tasks: Tasks,
-    admin_tasks: Tasks,
-    /// Held until everything else has ended.
-    _lock: DataDirLock,
-}
-
-impl Platform {
-    /// Starts every part and returns once `/readyz` answers 200 and all files are written.
-    pub(crate) async fn start(settings: Settings, planes: &Planes, log: LogHandle) -> Result<Self, Failure> {
-        let lock = DataDirLock::acquire(&settings.data_dir)
-            .map_err(|error| Failure::new(chain(&error)).try_next("another --data-dir, or end the other process"))?;
-        let data_dir = std::path::absolute(lock.path()).unwrap_or_else(|_| lock.path().to_owned());
-        // Addresses of a former process would mislead whoever waits for the file.
-        let _ = std::fs::remove_file(Endpoints::path(&data_dir));
-
-        let clock = Clock::system();
-        let tasks = Tasks::new();
-        let admin_tasks = Tasks::new().on(planes.admin().clone());
-        let metrics = Metrics::new();
-        let readiness = Readiness::new();
-        let files = readiness.register("files");
-        tasks.register(&metrics);
-        clock.spawn_ticker(&tasks.on(planes.control().clone()));
-        let policy = address_policy(&settings);
-
-        let mut endpoints = Endpoints::new(&settings.domain);
-        let admin_listener = bind_on(planes.admin(), "admin", &settings.admin).await?;
-        if let Some((listener, address)) = admin_listener {
-            endpoints.insert("admin", address);
-            policy.set_own_ports([address.port()]);
-            let admin = Admin { readiness: readiness.clone(), metrics: metrics.clone(), log };
-            admin::serve(listener, admin, &admin_tasks);
-        }
-
-        endpoints
-            .write(&data_dir)
-            .map_err(|error| Failure::new(format!("`endpoints.json` cannot be written: {error}")))?;
-        files.ready();
-        let closed = closed_listeners(&settings);
-        Ok(Self { endpoints, data_dir, closed, readiness, tasks, admin_tasks, _lock: lock })
-    }
-
-    /// Prints the addresses and the next command to try.
-    fn announce(&self) {
-        let mut lines = vec![format!("tidegate {} is ready", env!("CARGO_PKG_VERSION"))];
-        let listeners = [
-            ("http", "http://", "edge gateway"),
-            ("https", "https://", "edge gateway, TLS"),
-            ("kube", "https://", "Kubernetes API"),
-            ("admin", "http://", "health, metrics"),
-        ];
-        for (key, scheme, what) in listeners {
-            if let Some(address) = self.endpoints.get(key) {
-                lines.push(format!("  {key:<9} {:<30} {what}", format!("{scheme}{address}")));
-            }
-        }
-        lines.push(format!("  {:<9} {}", "data", self.data_dir.display()));
-        lines.extend(self.closed.iter().map(|closed| format!("  {closed}")));
-        output::answer(lines.join("\n"));
-    }
-
-    /// Stops accepting, lets requests in hand end (at most 30 s), then ends everything else.
-    pub(crate) async fn drain(self) {
-        let draining = self.readiness.register("running");
-        draining.failed("draining");
-        if !self.tasks.close_and_wait(DRAIN_LIMIT).await {
-            tracing::warn!(tasks = self.tasks.running(), "some tasks did not end in time and are cut");
-        }
-        // Last, so that health and metrics can be read while the rest drains.
-        self.admin_tasks.close_and_wait(Duration::from_secs(3)).await;
-        let _ = std::fs::remove_file(Endpoints::path(&self.data_dir));
-    }
-}
-
-/// Opens a listener on the given runtime, unless it is off.
-async fn bind_on(
-    runtime: &tokio::runtime::Handle,
-    key: &'static str,
-    listen: &Listen,
-) -> Result<Option<(TcpListener, SocketAddr)>, Failure> {
-    let Some(address) = listen.address() else { return Ok(None) };
-    let bound = runtime.spawn(async move {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
-        Ok::<_, std::io::Error>((listener, address))
-    });
-    let bound = bound.await.map_err(|_| Failure::new("a runtime ended while listeners were opened"))?;
-    bound.map(Some).map_err(|error| {
-        Failure::new(format!("listener `{key}` cannot be opened at `{address}`: {error}"))
-            .detail("field", format!("--{key}"))
-            .try_next(format!("--{key} {}:0 picks a free port; `ss -ltnp` shows who listens", address.ip()))
-    })
-}
-
-/// Where this process may connect (`30` section 7.2).
-fn address_policy(settings: &Settings) -> AddressPolicy {
-    AddressPolicy::new(AddressPolicyOptions {
-        allow_loopback: true,
-        upstream: settings.exposure.upstream.rules(),
-        fetch: settings.exposure.fetch.rules(),
-    })
-}
-
-fn closed_listeners(settings: &Settings) -> Vec<String> {
-    let listeners = settings.listeners().into_iter();
-    listeners
-        .filter_map(|(key, listen)| {
-            if listen == &Listen::Off {
-                return Some(format!("{key:<9} off"));
-            }
-            WITHOUT_JOB.contains(&key).then(|| format!("{key:<9} not opened: this version has nothing to serve there"))
-        })
-        .collect()
 }
 
 /// Applies what can change while the process runs; a bad reload keeps the old values and says so.

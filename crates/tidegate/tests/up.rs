@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tidegate_testkit::command::{curl_status, run};
+use tidegate_testkit::command::{curl, curl_status, run};
 use tidegate_testkit::{Output, Platform, PlatformOptions, eventually};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tidegate");
@@ -30,8 +30,13 @@ fn a_ready_platform_has_written_its_files_and_printed_its_addresses() {
     let platform = Platform::start(BINARY);
     assert_eq!(mode(&platform.data_dir()), 0o700);
     let keys: Vec<&str> = platform.endpoints().keys().map(String::as_str).collect();
-    assert_eq!(keys, ["admin", "domain"]);
+    assert_eq!(keys, ["admin", "domain", "http", "https", "kube"]);
     assert_eq!(platform.endpoint("domain"), "localhost");
+    assert_eq!(mode(&platform.kubeconfig()), 0o600);
+    assert!(platform.kubectl(&["get", "namespaces"]).ok().stdout.contains("kyma-system"));
+    let authority = platform.data_dir().join("ca.crt").display().to_string();
+    let version = format!("https://{}/version", platform.endpoint("kube"));
+    curl(&["--cacert", &authority, &version]).ok();
     let said = eventually(LIMIT, "the start message", || {
         let said = platform.stdout();
         said.contains("decisions").then_some(said)
@@ -73,8 +78,7 @@ fn the_log_level_changes_while_the_process_runs() {
 fn a_second_process_on_the_data_dir_is_refused() {
     let platform = Platform::start(BINARY);
     let dir = platform.data_dir();
-    let refused =
-        tidegate(&["up", "--data-dir", dir.to_str().unwrap(), "--admin", "127.0.0.1:0"], &[], platform.folder());
+    let refused = tidegate(&["up", "--data-dir", dir.to_str().unwrap()], &[], platform.folder());
     refused.fails_with(1);
     let expected = format!("error: data directory `{}` is already used by process {}", dir.display(), platform.pid());
     assert!(refused.stderr.contains(&expected), "{refused}");

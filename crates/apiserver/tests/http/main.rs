@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod concurrency;
+#[cfg(test)]
 mod definitions;
 #[cfg(test)]
 mod lists_and_watches;

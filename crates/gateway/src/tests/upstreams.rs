@@ -45,6 +45,24 @@ async fn edge_with(raw: &RawUpstream) {
     assert_eq!((answer.status, answer.body.as_str()), (502, "upstream protocol error"));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn upstream_connections_never_outnumber_requests_and_are_used_again() {
+    let upstream = Upstream::start().await.unwrap();
+    let edge = Edge::exposing("app", upstream.address()).await;
+    for _ in 0..20 {
+        let round = (0..8).map(|_| edge.get("app.localhost", "/"));
+        for answer in futures::future::join_all(round).await {
+            assert_eq!(answer.status, 200);
+        }
+    }
+    let opened = upstream.connections();
+    assert!(opened <= 8, "{opened} connections for 8 requests at a time");
+    for _ in 0..50 {
+        edge.get("app.localhost", "/").await;
+    }
+    assert_eq!(upstream.connections(), opened);
+}
+
 #[tokio::test]
 async fn a_slow_upstream_is_given_up_with_504() {
     let upstream = Upstream::start().await.unwrap();
@@ -82,6 +100,22 @@ async fn bodies_stream_both_ways() {
         (events.header("content-type"), events.body.as_str()),
         (Some("text/event-stream"), "data: 1\n\ndata: 2\n\ndata: 3\n\n")
     );
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_before_the_body_is_passed_on() {
+    let upstream =
+        RawUpstream::start("HTTP/1.1 413 Payload Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+            .await
+            .unwrap();
+    let edge = Edge::exposing("app", upstream.address()).await;
+    let body = "y".repeat(300_000);
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: app.localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = Answer::parse(&edge.raw(request).await);
+    assert_eq!((answer.status, answer.body.as_str()), (413, "no"));
 }
 
 #[tokio::test]

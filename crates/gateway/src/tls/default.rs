@@ -21,6 +21,7 @@ use tidegate_pki::{Authority, Credential, PkiError, fingerprint_sha256};
 use tidegate_policy::host::SYSTEM_LABELS;
 use tidegate_policy::{Domains, ObjectRef, Table};
 use tidegate_runtime::{Clock, Tasks};
+use tokio::sync::Notify;
 
 use super::secret::ISSUED_ANNOTATION;
 use crate::handle::Handle;
@@ -50,6 +51,8 @@ pub(crate) struct DefaultCertificates {
     table: Arc<Table<Handle>>,
     base: ArcSwap<CertifiedKey>,
     leaves: Mutex<HashMap<Box<str>, Leaf>>,
+    /// Told when the Secret was changed by somebody.
+    changed: Notify,
 }
 
 #[derive(Clone)]
@@ -74,7 +77,7 @@ impl DefaultCertificates {
     ) -> Result<Self, PkiError> {
         let credential = issue(&authority, &names(&domains, None), clock.now())?;
         let base = ArcSwap::new(credential.certified_key()?);
-        Ok(Self { authority, clock, domains, table, base, leaves: Mutex::default() })
+        Ok(Self { authority, clock, domains, table, base, leaves: Mutex::default(), changed: Notify::new() })
     }
 
     /// Takes the certificate from the Secret, or writes one there; then keeps it renewed until shutdown.
@@ -92,10 +95,19 @@ impl DefaultCertificates {
                 };
                 tokio::select! {
                     () = tokio::time::sleep(wait) => {}
+                    () = own.changed.notified() => {}
                     () = shutdown.cancelled() => return,
                 }
             }
         }));
+    }
+
+    /// Makes the keeper look again when the Secret is its own: a deleted one is written again, another certificate
+    /// in it is served.
+    pub(crate) fn secret_changed(&self, secret: &ObjectRef) {
+        if is_default_secret(secret) {
+            self.changed.notify_one();
+        }
     }
 
     /// One look at the Secret. Errors: the API server's, or the authority's.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tidegate_runtime::{Cidr, ColumnRules};
+use tidegate_tokens::Algorithm;
 
 /// Exposure of services.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -176,6 +177,12 @@ impl Exposure {
         }
         if self.default_issuer.is_some() && self.default_jwks_uri.is_none() {
             problem("defaultIssuer", "is set without `exposure.defaultJwksUri`".to_owned());
+        }
+        for name in &self.jwt.algorithms {
+            if name.parse::<Algorithm>().is_err() {
+                let known: Vec<&str> = Algorithm::ALL.iter().map(|algorithm| algorithm.as_str()).collect();
+                problem("jwt.algorithms", format!("`{name}` is none of {}", known.join(", ")));
+            }
         }
         for service in &self.blocklist {
             if service.split_once('.').is_none_or(|(name, namespace)| name.is_empty() || namespace.is_empty()) {
