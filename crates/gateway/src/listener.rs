@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -30,6 +30,10 @@ use crate::tls::{TlsFacts, forwarded_certificate};
 
 /// A connection without a request for this long is closed; also the longest wait for its first bytes.
 const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(75);
+
+/// A connection on which no byte moves although a request is in progress: a client that does not read its answer.
+/// SPEC 30 §6.8
+const STALLED: Duration = Duration::from_mins(5);
 
 /// A TLS handshake takes at most this long.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -141,6 +145,7 @@ async fn run<T>(
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let wire = (protocol == Protocol::Http1).then(|| io.wire());
+    let moved = io.moved();
     let labels = ConnectionLabels {
         listener: if scheme == Scheme::Https { "https" } else { "http" },
         protocol: if wire.is_some() { "http1" } else { "http2" },
@@ -157,7 +162,7 @@ async fn run<T>(
                 .auto_date_header(true)
                 .serve_connection(TokioIo::new(io), service)
                 .with_upgrades();
-            drive(&connection, server, http1::UpgradeableConnection::graceful_shutdown).await;
+            drive(&connection, &moved, server, http1::UpgradeableConnection::graceful_shutdown).await;
         }
         Protocol::Http2 => {
             let server = http2::Builder::new(spawner)
@@ -167,7 +172,7 @@ async fn run<T>(
                 .max_header_list_size(64 * 1024)
                 .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
                 .serve_connection(TokioIo::new(io), service);
-            drive(&connection, server, http2::Connection::graceful_shutdown).await;
+            drive(&connection, &moved, server, http2::Connection::graceful_shutdown).await;
         }
     }
     gauge.dec();
@@ -184,7 +189,7 @@ enum Signal {
 ///
 /// The signals stand in a [`FuturesUnordered`], which polls them only when they were woken: a request wakes this task
 /// several times and must not pay for them each time.
-async fn drive<S>(connection: &Connection, server: S, end: impl Fn(std::pin::Pin<&mut S>))
+async fn drive<S>(connection: &Connection, moved: &AtomicU64, server: S, end: impl Fn(std::pin::Pin<&mut S>))
 where
     S: Future,
 {
@@ -202,6 +207,7 @@ where
         shutdown.cancelled().await;
         Signal::Shutdown
     }));
+    let mut still = (moved.load(Ordering::Relaxed), connection.shared.clock.unix_seconds());
     std::future::poll_fn(|cx| {
         loop {
             if server.as_mut().poll(cx).is_ready() {
@@ -217,6 +223,13 @@ where
                 Poll::Ready(Some(Signal::IdleCheck)) => {
                     let limit = KEEP_ALIVE_IDLE.as_secs();
                     let idle = u64::try_from(connection.idle_seconds()).unwrap_or_default();
+                    let now = connection.shared.clock.unix_seconds();
+                    let seen = moved.load(Ordering::Relaxed);
+                    if seen != still.0 || idle > 0 {
+                        still = (seen, now);
+                    } else if now - still.1 >= STALLED.as_secs().cast_signed() {
+                        return Poll::Ready(());
+                    }
                     if idle >= limit {
                         end(server.as_mut());
                     } else {

@@ -127,6 +127,7 @@ pub struct StrictIo<T> {
     head_since: Option<Instant>,
     body: BodyWatch,
     linger: Linger,
+    moved: Arc<AtomicU64>,
 }
 
 /// What comes after the bytes that may be handed on.
@@ -181,7 +182,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> StrictIo<T> {
             head_since: None,
             body: BodyWatch::default(),
             linger: Linger::default(),
+            moved: Arc::default(),
         }
+    }
+
+    /// Bytes moved over the socket in both directions, for whoever looks whether anything still happens.
+    pub fn moved(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.moved)
     }
 
     /// The side of the request handler.
@@ -262,6 +269,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> StrictIo<T> {
         self.held.truncate(self.released);
         self.end = End::BodyFault;
         self.linger.is_needed = true;
+    }
+
+    fn note_written(&self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(count)) = written {
+            self.moved.fetch_add(*count as u64, Ordering::Relaxed);
+        }
     }
 
     fn has_ready(&self) -> bool {
@@ -425,6 +438,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for StrictIo<T> {
                 }
                 return Poll::Pending;
             }
+            this.moved.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
             if buffer.filled().len() == before {
                 // The end: a head that is not complete goes with it.
                 return Poll::Ready(Ok(()));
@@ -440,7 +454,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for StrictIo<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for StrictIo<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.note_written(&written);
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -477,7 +493,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for StrictIo<T> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bytes)
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bytes);
+        self.note_written(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

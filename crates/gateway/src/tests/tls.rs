@@ -139,6 +139,30 @@ async fn http2_is_served_over_tls_and_with_prior_knowledge() {
 }
 
 #[tokio::test]
+async fn a_client_that_resets_streams_again_and_again_is_cut_off() {
+    let upstream = Upstream::start().await.unwrap();
+    let edge = Edge::exposing("app", upstream.address()).await;
+    let socket = TcpStream::connect(edge.http()).await.unwrap();
+    let (mut sender, driver) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
+    drop(edge.tasks.spawn("client", driver));
+    let mut started = 0;
+    for count in 0..2_000 {
+        if sender.ready().await.is_err() {
+            break;
+        }
+        let request = http::Request::get("http://app.localhost/slow/1000000").body(Empty::<bytes::Bytes>::new());
+        let response = sender.send_request(request.unwrap());
+        started = count + 1;
+        // Sent, then taken back.
+        let _ = tokio::time::timeout(Duration::from_millis(1), response).await;
+    }
+    assert!(sender.is_closed(), "still served after {started} resets");
+    assert!(started < 1_000, "{started} streams");
+    assert_eq!(edge.get("app.localhost", "/").await.status, 200);
+}
+
+#[tokio::test]
 async fn trailers_pass_from_http2_to_http2() {
     let upstream = Upstream::start_with(UpstreamOptions { http2: true, ..UpstreamOptions::default() }).await.unwrap();
     let mut edge = Edge::start().await;
