@@ -1,8 +1,7 @@
 //! Statuses, written apart from reconciling so that a slow write holds up nothing else.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use kube::api::{Api, DynamicObject, PostParams};
 use kube::core::ApiResource;
@@ -11,7 +10,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use super::{Backoff, CONFLICT_TRIES, is_conflict, is_not_found};
+use super::{Backoff, CONFLICT_TRIES, WorkQueue, is_conflict, is_not_found};
 use crate::Tasks;
 
 /// How many objects may wait for a write.
@@ -44,21 +43,14 @@ struct Shared {
     client: Client,
     resource: ApiResource,
     params: PostParams,
-    queue: Mutex<Queue>,
-    /// Wakes workers: something became due.
-    due: Notify,
+    queue: WorkQueue<ObjectKey>,
+    /// The newest status of each object that is not written yet.
+    pending: Mutex<HashMap<ObjectKey, Pending>>,
     /// Wakes writers that wait for room.
     room: Notify,
 }
 
 type ObjectKey = (Option<String>, String);
-
-#[derive(Default)]
-struct Queue {
-    waiting: HashMap<ObjectKey, Pending>,
-    order: VecDeque<ObjectKey>,
-    running: HashSet<ObjectKey>,
-}
 
 struct Pending {
     update: StatusUpdate,
@@ -73,13 +65,18 @@ impl StatusWriter {
             client,
             resource,
             params: PostParams { field_manager: Some(field_manager.to_owned()), ..PostParams::default() },
-            queue: Mutex::default(),
-            due: Notify::new(),
+            queue: WorkQueue::new(),
+            pending: Mutex::default(),
             room: Notify::new(),
         });
         for _ in 0..WORKERS {
             let (shared, tasks_of_worker) = (Arc::clone(&shared), tasks.clone());
-            drop(tasks.spawn("status-writer", async move { work(&shared, &tasks_of_worker).await }));
+            drop(tasks.spawn("status-writer", async move {
+                tokio::select! {
+                    () = work(&shared, &tasks_of_worker) => {}
+                    () = tasks_of_worker.shutdown().cancelled() => {}
+                }
+            }));
         }
         Self { shared }
     }
@@ -90,84 +87,43 @@ impl StatusWriter {
         loop {
             let room = self.shared.room.notified();
             {
-                let mut queue = self.shared.queue.lock();
-                if queue.waiting.len() < CAPACITY || queue.waiting.contains_key(&key) {
-                    queue.push(key, Pending { update, backoff: Backoff::default() });
-                    self.shared.due.notify_one();
-                    return;
+                let mut pending = self.shared.pending.lock();
+                if pending.len() < CAPACITY || pending.contains_key(&key) {
+                    pending.insert(key.clone(), Pending { update, backoff: Backoff::default() });
+                    break;
                 }
             }
             room.await;
         }
+        self.shared.queue.add(key);
     }
 
     /// How many objects wait or are being written.
     pub fn depth(&self) -> usize {
-        let queue = self.shared.queue.lock();
-        queue.waiting.len() + queue.running.len()
+        self.shared.queue.depth()
     }
 }
 
-impl Queue {
-    fn push(&mut self, key: ObjectKey, pending: Pending) {
-        if self.waiting.insert(key.clone(), pending).is_none() {
-            self.order.push_back(key);
-        }
-    }
-
-    /// The oldest object that no worker has in hand.
-    fn pop(&mut self) -> Option<(ObjectKey, Pending)> {
-        let position = self.order.iter().position(|key| !self.running.contains(key))?;
-        let key = self.order.remove(position)?;
-        let pending = self.waiting.remove(&key)?;
-        self.running.insert(key.clone());
-        Some((key, pending))
-    }
-}
-
-async fn work(shared: &Arc<Shared>, tasks: &Tasks) {
+async fn work(shared: &Shared, tasks: &Tasks) {
     loop {
-        let due = shared.due.notified();
-        let next = shared.queue.lock().pop();
-        let Some((key, mut pending)) = next else {
-            tokio::select! {
-                () = due => continue,
-                () = tasks.shutdown().cancelled() => return,
-            }
-        };
+        let key = shared.queue.next().await;
+        let pending = shared.pending.lock().remove(&key);
         shared.room.notify_one();
-        let outcome = tokio::select! {
-            outcome = write_one(shared, &pending.update) => outcome,
-            () = tasks.shutdown().cancelled() => return,
+        let Some(mut pending) = pending else {
+            shared.queue.done(&key);
+            continue;
         };
-        shared.queue.lock().running.remove(&key);
+        let outcome = write_one(shared, &pending.update).await;
+        shared.queue.done(&key);
         if let Err(error) = outcome {
             let wait = pending.backoff.next_wait();
             tracing::warn!(object.name = %pending.update.name, object.namespace = pending.update.namespace, %error,
                 "status of {} `{}` not written, next try in {wait:?}", shared.resource.kind, pending.update.name);
-            requeue_after(shared, tasks, wait, key, pending);
-        } else {
-            // Another worker may have passed over this object because it was in hand.
-            shared.due.notify_one();
+            // A newer status that came in between wins.
+            shared.pending.lock().entry(key.clone()).or_insert(pending);
+            shared.queue.add_after(key, wait, tasks);
         }
     }
-}
-
-fn requeue_after(shared: &Arc<Shared>, tasks: &Tasks, wait: Duration, key: ObjectKey, pending: Pending) {
-    let (shared, shutdown) = (Arc::clone(shared), tasks.shutdown().clone());
-    drop(tasks.spawn("status-retry", async move {
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = shutdown.cancelled() => return,
-        }
-        let mut queue = shared.queue.lock();
-        // A newer status that came in between wins.
-        if !queue.waiting.contains_key(&key) {
-            queue.push(key, pending);
-        }
-        drop(queue);
-        shared.due.notify_one();
-    }));
 }
 
 async fn write_one(shared: &Shared, update: &StatusUpdate) -> Result<(), kube::Error> {
@@ -195,6 +151,8 @@ async fn write_one(shared: &Shared, update: &StatusUpdate) -> Result<(), kube::E
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use kube::core::GroupVersionKind;
     use serde_json::json;
 
