@@ -14,6 +14,10 @@ use tidegate_pki::{ClientCertificateError, ClientIdentity, ClientVerifier};
 use crate::request_info::{RequestInfo, Target};
 use crate::status::ApiError;
 
+/// How the headers of impersonation begin.
+const IMPERSONATE: &str = "impersonate-";
+const IMPERSONATE_USER: &str = "impersonate-user";
+
 /// The group that is allowed everything.
 pub const MASTERS: &str = "system:masters";
 
@@ -173,6 +177,25 @@ pub fn authorize(identity: &Identity, info: &RequestInfo) -> Result<(), ApiError
         return Err(ApiError::unauthorized());
     }
     Err(refusal(identity, info))
+}
+
+/// Refuses requests in somebody else's name: nobody may impersonate until RBAC exists, and acting with the sender's own
+/// rights instead would give `kubectl --as` more than it asked for (SPEC 60 §16.1).
+///
+/// # Errors
+/// 403 naming the user; 400 when groups, uid or extras come without one.
+pub fn refuse_impersonation(identity: &Identity, headers: &HeaderMap) -> Result<(), ApiError> {
+    if identity.is_in_process() || !headers.keys().any(|name| name.as_str().starts_with(IMPERSONATE)) {
+        return Ok(());
+    }
+    let Some(wanted) = headers.get(IMPERSONATE_USER) else {
+        return Err(ApiError::bad_request("requested impersonation without impersonating a user name"));
+    };
+    let why = format!(
+        "User \"{}\" cannot impersonate resource \"users\" in API group \"\" at the cluster scope",
+        identity.user
+    );
+    Err(ApiError::forbidden("", "users", &String::from_utf8_lossy(wanted.as_bytes()), &why))
 }
 
 fn is_public(path: &str) -> bool {

@@ -312,6 +312,12 @@ impl ApiError {
         Self::new(Reason::RequestEntityTooLarge, format!("Request entity too large: limit is {limit}"))
     }
 
+    /// 431; the header fields of a request may have `limit` bytes.
+    pub fn headers_too_large(limit: usize) -> Self {
+        let message = format!("the request's header fields are longer than {limit} bytes");
+        Self { code: 431, ..Self::new(Reason::RequestTooLong, message) }
+    }
+
     /// 413 with a text of its own.
     pub fn too_large(message: impl Into<String>) -> Self {
         Self::new(Reason::RequestEntityTooLarge, message)

@@ -23,6 +23,8 @@ use crate::store::ClusterId;
 const TIMEOUT: Duration = Duration::from_mins(1);
 /// Longest path and query (SPEC 60 §23).
 const MAX_URL_BYTES: usize = 16 * 1024;
+/// Most bytes of all header fields (SPEC 60 §23). The listener's own bound depends on how the bytes arrive.
+const MAX_HEADER_BYTES: usize = 64 * 1024;
 /// Longest request id that is taken over from the client.
 const MAX_ID_BYTES: usize = 64;
 /// From here on a request that is no watch is logged.
@@ -102,6 +104,9 @@ async fn route(
     if target.len() > MAX_URL_BYTES {
         return Err(ApiError::new(Reason::RequestTooLong, format!("URL is longer than {MAX_URL_BYTES} bytes")));
     }
+    if parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>() > MAX_HEADER_BYTES {
+        return Err(ApiError::headers_too_large(MAX_HEADER_BYTES));
+    }
     let info = match RequestInfo::parse(&parts.method, parts.uri.path(), parts.uri.query()) {
         Ok(info) => info,
         Err(RequestInfoError::Method) => return Err(ApiError::method_not_allowed()),
@@ -125,6 +130,7 @@ async fn route(
         });
     }
     authn::authorize(&identity, &info)?;
+    authn::refuse_impersonation(&identity, &parts.headers)?;
     match &info.target {
         request_info::Target::NonResource(path) => {
             if parts.method != Method::GET {

@@ -87,8 +87,37 @@ async fn limits_have_their_status_and_the_connection_goes_on() {
     assert_eq!((text.status().as_u16(), text.text().await.unwrap().as_str()), (404, "404 page not found\n"));
     assert_eq!(admin.get(format!("{url}/clusters/root{CONFIG_MAPS}")).send().await.unwrap().status(), 200);
     assert_eq!(admin.get(format!("{url}/clusters/other{CONFIG_MAPS}")).send().await.unwrap().status(), 404);
+    // A little more than allowed arrives in one piece over HTTP/2 and passes the listener's own bounds.
+    for (bytes, status) in [(60 * 1024, 200), (65 * 1024 + 512, 431)] {
+        let answer = admin.get(format!("{url}{CONFIG_MAPS}")).header("x-long", "a".repeat(bytes)).send().await;
+        // Whoever counts first answers, or refuses the stream.
+        assert!(answer.map_or(status == 431, |answer| answer.status() == status), "{bytes} bytes");
+    }
     let kept = admin.get(format!("{url}/version")).header("Audit-Id", "mine").send().await.unwrap();
     assert_eq!(kept.headers()["audit-id"], "mine");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_acts_in_anothers_name_with_his_own_rights() {
+    let world = World::open().await;
+    let (_, url) = world.serve().await;
+    let admin = client(&world, Some((&client_authority(&world), &["system:masters"])));
+    let path = format!("{url}{CONFIG_MAPS}");
+    let refused = admin.get(&path).header("Impersonate-User", "joe").send().await.unwrap();
+    assert_eq!(refused.status(), 403);
+    let body: serde_json::Value = refused.json().await.unwrap();
+    assert_eq!(
+        (&body["reason"], &body["message"]),
+        (
+            &json!("Forbidden"),
+            &json!(
+                "users \"joe\" is forbidden: User \"somebody\" cannot impersonate resource \"users\" in API group \"\" at the cluster scope"
+            )
+        )
+    );
+    assert_eq!(admin.get(&path).header("Impersonate-Group", "dev").send().await.unwrap().status(), 400);
+    let anonymous = client(&world, None).get(&path).header("Impersonate-User", "joe").send().await.unwrap();
+    assert_eq!(anonymous.status(), 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]
