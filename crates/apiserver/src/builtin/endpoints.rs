@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{
     NOT_AN_IP, PROTOCOLS, check_choice, check_port, check_unchanged, default_text, fields, list, parse_ip, push_all,
@@ -111,6 +111,10 @@ fn check_app_protocol(port: &Map<String, Value>, path: &str, problems: &mut Vec<
 
 pub(super) fn slice(object: &mut Value, old: Option<&Value>, problems: &mut Vec<FieldError>) {
     default_protocols(object.get_mut("ports"));
+    if let Some(slice) = object.as_object_mut() {
+        // A required field that may be empty: typed clients cannot read a slice without it.
+        slice.entry("endpoints").or_insert_with(|| json!([]));
+    }
     for port in object.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
         if let Some(port) = port.as_object_mut() {
             port.entry("name").or_insert_with(|| "".into());

@@ -1,6 +1,6 @@
 //! Events, in both faces.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{fields, text};
 use crate::names;
@@ -19,7 +19,16 @@ fn check_namespace(event: &Map<String, Value>, about: &str, problems: &mut Vec<F
     }
 }
 
-pub(super) fn core(object: &Value, problems: &mut Vec<FieldError>) {
+/// What an event is about is a required field that may be empty: typed clients cannot read a list with an event
+/// that lacks it.
+fn default_about(object: &mut Value, about: &str) {
+    if let Some(event) = object.as_object_mut() {
+        event.entry(about).or_insert_with(|| json!({}));
+    }
+}
+
+pub(super) fn core(object: &mut Value, problems: &mut Vec<FieldError>) {
+    default_about(object, "involvedObject");
     let event = fields(object);
     check_namespace(event, "involvedObject", problems);
     // Only writers of the newer API set eventTime; they get its rules.
@@ -28,7 +37,8 @@ pub(super) fn core(object: &Value, problems: &mut Vec<FieldError>) {
     }
 }
 
-pub(super) fn newer(object: &Value, old: Option<&Value>, problems: &mut Vec<FieldError>) {
+pub(super) fn newer(object: &mut Value, old: Option<&Value>, problems: &mut Vec<FieldError>) {
+    default_about(object, "regarding");
     let event = fields(object);
     check_namespace(event, "regarding", problems);
     if old.is_none() {

@@ -108,7 +108,7 @@ fn options(call: &Call, body: &Bytes) -> Result<DeleteOptions, ApiError> {
     if body.is_empty() {
         return DeleteOptions::parse(&call.query, None);
     }
-    let value = kind::decode_other(&call.headers, body, "DeleteOptions", false)?;
+    let value = kind::decode_delete_options(&call.headers, body)?;
     DeleteOptions::parse(&call.query, Some(&value))
 }
 

@@ -99,15 +99,24 @@ fn judge(
     }
 }
 
-/// Reads a body that is no object of the resource: `DeleteOptions`, `Scale`.
+/// Reads `DeleteOptions`, which clients send under the version of any group.
 ///
 /// # Errors
 /// 400, 415.
-pub(super) fn decode_other(headers: &HeaderMap, body: &[u8], kind: &str, is_custom: bool) -> Result<Value, ApiError> {
-    let format = BodyFormat::from_content_type(content_type(headers), is_custom)?;
-    let (group, version) = if kind == "Scale" { ("autoscaling", "v1") } else { ("", "v1") };
-    let expected = Expected { group, version, kind, is_custom: false };
+pub(super) fn decode_delete_options(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiError> {
+    let format = BodyFormat::from_content_type(content_type(headers), false)?;
+    let expected = Expected { group: "", version: "v1", kind: "DeleteOptions", is_custom: false };
     decode::parse(format, body, &expected).map(|decoded| decoded.value)
+}
+
+/// Reads the `Scale` of a custom resource.
+///
+/// # Errors
+/// 400, 415.
+pub(super) fn decode_scale(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiError> {
+    let format = BodyFormat::from_content_type(content_type(headers), true)?;
+    let expected = Expected { group: "autoscaling", version: "v1", kind: "Scale", is_custom: false };
+    decode::read(format, body, &expected).map(|decoded| decoded.value)
 }
 
 /// Splits, defaults and validates a new object of the requested version; returns warnings.

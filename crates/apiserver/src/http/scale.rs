@@ -31,7 +31,9 @@ pub(super) fn get(call: &Call) -> Result<Answer, ApiError> {
 /// # Errors
 /// Those of an update.
 pub(super) async fn update(call: &Call, options: &WriteOptions, body: Bytes) -> Result<Answer, ApiError> {
-    let scale = kind::decode_other(&call.headers, &body, "Scale", true)?;
+    let mut scale = kind::decode_scale(&call.headers, &body)?;
+    meta::check_namespace(&call.target, &scale)?;
+    meta::check_name(&call.target, &mut scale)?;
     write(call, options, move |_| Ok(scale)).await
 }
 

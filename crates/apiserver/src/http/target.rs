@@ -77,10 +77,15 @@ impl Target {
             None => None,
             Some(wanted) => Some(version.subresource(wanted).cloned().ok_or_else(ApiError::no_such_path)?),
         };
+        // Creating happens in a collection, changing under a name.
+        let misplaced = match verb {
+            Verb::Create => name.is_some(),
+            Verb::Update | Verb::Patch => name.is_none(),
+            Verb::Get | Verb::List | Verb::Watch | Verb::Delete | Verb::DeleteCollection => false,
+        };
         let allowed = match &subresource {
             Some(subresource) => subresource.verbs.contains(verb),
-            // Creating under a name is no request of this API.
-            None => resource.allows(*verb) && !(*verb == Verb::Create && name.is_some()),
+            None => resource.allows(*verb) && !misplaced,
         };
         if !allowed {
             return Err(ApiError::method_not_allowed().into());
@@ -157,6 +162,8 @@ mod tests {
             (Method::DELETE, "/api/v1/configmaps", 405),
             (Method::DELETE, "/api/v1/namespaces", 405),
             (Method::POST, "/api/v1/namespaces/n/configmaps/a", 405),
+            (Method::PUT, "/api/v1/namespaces/n/configmaps", 405),
+            (Method::PATCH, "/api/v1/namespaces", 405),
             (Method::GET, "/api/v1/namespaces/n/configmaps/a/status", 404),
             (Method::GET, "/api/v1/namespaces/n/finalize", 405),
             (Method::GET, "/apis/apiextensions.k8s.io/v1/namespaces/n/customresourcedefinitions", 404),

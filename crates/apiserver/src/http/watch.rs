@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream;
 use http::StatusCode;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, UPGRADE};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -46,6 +46,9 @@ const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 /// # Errors
 /// Those of the options; what goes wrong later is an ERROR line.
 pub(super) async fn watch(call: &Call) -> Result<Answer, ApiError> {
+    if call.headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+        return Err(ApiError::bad_request("watching over a WebSocket is not supported; watch over plain HTTP instead"));
+    }
     let options = ListOptions::parse(&call.query, true)?;
     let selection = Selection::parse(&call.target, &options)?;
     let shape = call.representation.shape;

@@ -14,6 +14,8 @@ mod namespaces;
 #[cfg(test)]
 mod objects;
 #[cfg(test)]
+mod refusals;
+#[cfg(test)]
 mod rust_clients;
 #[cfg(test)]
 mod wire;
