@@ -52,14 +52,23 @@ impl World {
         Self::open_in(tempfile::tempdir().unwrap(), Vec::new()).await
     }
 
+    /// With a clock of the test's own.
+    pub(crate) async fn open_at(clock: Clock) -> Self {
+        Self::open_with(tempfile::tempdir().unwrap(), Vec::new(), clock).await
+    }
+
     pub(crate) async fn open_in(dir: tempfile::TempDir, definitions: Vec<Value>) -> Self {
+        Self::open_with(dir, definitions, Clock::system()).await
+    }
+
+    async fn open_with(dir: tempfile::TempDir, definitions: Vec<Value>, clock: Clock) -> Self {
         let (tasks, readiness, metrics) = (Tasks::new(), Readiness::new(), Metrics::new());
         let plane = ControlPlane::open(Options {
             data_dir: dir.path().to_owned(),
             config: Config::default(),
             namespaces: vec!["kyma-system".to_owned()],
             definitions,
-            clock: Clock::system(),
+            clock,
             tasks: tasks.clone(),
             readiness: readiness.clone(),
             metrics: metrics.clone(),

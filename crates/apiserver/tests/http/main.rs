@@ -8,6 +8,8 @@ mod concurrency;
 #[cfg(test)]
 mod definitions;
 #[cfg(test)]
+mod expired;
+#[cfg(test)]
 mod lists_and_watches;
 #[cfg(test)]
 mod namespaces;
