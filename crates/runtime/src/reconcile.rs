@@ -10,6 +10,7 @@ mod queue;
 mod status;
 #[cfg(test)]
 mod testing;
+mod watches;
 
 pub use backoff::Backoff;
 pub use events::{EventKind, EventNote, EventRecorder};
@@ -17,6 +18,7 @@ pub use observe::{InputEvent, Observed, observe, watch_inputs};
 pub use owned::{WriteError, Written, delete_owned, write_owned};
 pub use queue::WorkQueue;
 pub use status::{StatusUpdate, StatusWriter};
+pub use watches::{WatchReport, watches};
 
 /// How often a write is repeated at once when somebody else changed the object in between (`30` section 2.7).
 const CONFLICT_TRIES: usize = 5;

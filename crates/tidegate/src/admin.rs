@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tidegate_gateway::{Gateway, Question};
 use tidegate_runtime::logging::LogHandle;
+use tidegate_runtime::reconcile::watches;
 use tidegate_runtime::{Metrics, Readiness, Tasks};
 use tokio::net::TcpListener;
 
@@ -56,6 +57,7 @@ pub(crate) fn serve(listener: TcpListener, admin: Admin, tasks: &Tasks) {
         .route("/metrics", get(metrics))
         .route("/debug/log-level", get(log_level).put(set_log_level))
         .route("/debug/routes", get(routes))
+        .route("/debug/watches", get(|| async { shown(&watches()) }))
         .route("/debug/decide", get(decide_by_query).post(decide))
         .with_state(admin);
     if on_loopback {

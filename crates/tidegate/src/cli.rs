@@ -1,8 +1,10 @@
 //! The command line: what can be said, and which module does it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
 
 use crate::exit::{Failure, Outcome};
 use crate::output::Signs;
@@ -66,7 +68,7 @@ enum Command {
     /// Look for what usually goes wrong, and say what to do
     Doctor(doctor::Args),
     /// Show where the platform of this data dir listens and whether it is ready
-    Status,
+    Status(status::Args),
     /// Check, show and describe configuration
     #[command(subcommand)]
     Config(config_verbs::Verb),
@@ -124,7 +126,7 @@ pub(crate) fn run(cli: Cli, environment: &[(String, String)]) -> Outcome {
         Command::Routes(args) => block_on(routes::run(&args, context)),
         Command::Why(args) => block_on(why::run(&args, context)),
         Command::Doctor(args) => block_on(doctor::run(&args, context)),
-        Command::Status => block_on(status::run(context)),
+        Command::Status(args) => block_on(status::run(&args, context)),
         Command::Config(verb) => config_verbs::run(&verb, context),
         Command::Version => {
             output::answer(format_args!("tidegate {}", env!("CARGO_PKG_VERSION")));
@@ -137,6 +139,14 @@ pub(crate) fn run(cli: Cli, environment: &[(String, String)]) -> Outcome {
             Ok(())
         }
     }
+}
+
+/// Reads the value of a `--wait` flag.
+pub(crate) fn wait_time(text: &str) -> Result<Duration, String> {
+    text.parse::<SignedDuration>()
+        .ok()
+        .and_then(|time| Duration::try_from(time).ok())
+        .ok_or_else(|| format!("`{text}` is not a time such as `30s` or `2m`"))
 }
 
 /// Runs a verb that waits for the network.

@@ -5,7 +5,6 @@ mod progress;
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api as Objects, DeleteParams, PostParams};
 use kube::{Client, Resource, ResourceExt as _};
@@ -17,7 +16,7 @@ use tidegate_runtime::{AddressPolicy, AddressPolicyOptions, HttpClientOptions, h
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::cli::Context;
+use crate::cli::{Context, wait_time};
 use crate::exit::{Code, Failure, Outcome};
 use crate::kube_access::{self, Access};
 use crate::{output, status};
@@ -70,13 +69,6 @@ pub(crate) struct UnexposeArgs {
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_value = "30s",
           default_missing_value = "30s", value_parser = wait_time)]
     wait: Duration,
-}
-
-fn wait_time(text: &str) -> Result<Duration, String> {
-    text.parse::<SignedDuration>()
-        .ok()
-        .and_then(|time| Duration::try_from(time).ok())
-        .ok_or_else(|| format!("`{text}` is not a time such as `30s` or `2m`"))
 }
 
 /// Exposes a local process and waits until the gateway enforces it.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_apiserver::ControlPlane;
 use tidegate_apiserver::http::respond::Answer;
+use tidegate_apiserver::{Advice, ControlPlane};
 use tidegate_exposure::{Dependencies, Exposure};
 use tidegate_gateway::{Gateway, GatewayDeps, StartError};
 use tidegate_runtime::logging::LogHandle;
@@ -247,6 +247,10 @@ impl Process {
                 enforcement: Arc::new(gateway),
             };
             drop(Exposure::start(config, policy, dependencies));
+            plane.take_advice(Advice::new(|subject| {
+                let warning = tidegate_exposure::warning(subject.group, subject.kind, subject.object);
+                warning.map(str::to_owned).into_iter().collect()
+            }));
             Ok::<_, tidegate_exposure::BootstrapError>(())
         };
         on(runtime, start)

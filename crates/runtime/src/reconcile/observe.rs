@@ -1,6 +1,5 @@
 //! Watching objects: what kube's watcher reports, with removals that happened while nobody watched.
 
-use std::collections::HashSet;
 use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use serde::de::DeserializeOwned;
 use tidegate_policy::{Change, Input, ObjectKind, ObjectRef};
 use tokio::sync::mpsc;
 
+use super::watches::{Entry, Known, Name, name_of};
 use crate::Tasks;
 
 /// How many changes may wait for the consumer; a watch waits when it is slower.
@@ -45,21 +45,22 @@ pub async fn observe<K, T>(api: Api<K>, sender: &mpsc::Sender<T>, mut wrap: impl
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let mut known = HashSet::new();
-    let mut listed = HashSet::new();
+    let mut known = Known::default();
+    let mut listed = Known::default();
+    let board = Entry::new(api.resource_url());
     let mut events = pin!(watcher(api, watcher::Config::default()).default_backoff());
     while let Some(event) = events.next().await {
         let observed = match event {
             Ok(watcher::Event::Init) => {
-                listed.clear();
+                listed = Known::default();
                 continue;
             }
             Ok(watcher::Event::InitApply(object)) => {
-                listed.insert(name_of(&object));
+                listed.insert(&object);
                 Observed::Set(object)
             }
             Ok(watcher::Event::InitDone) => {
-                for gone in known.difference(&listed) {
+                for gone in known.missing_in(&listed) {
                     if let Some(event) = wrap(removed(gone))
                         && sender.send(event).await.is_err()
                     {
@@ -67,15 +68,18 @@ where
                     }
                 }
                 known = std::mem::take(&mut listed);
+                board.show(&known, None);
                 Observed::Listed
             }
             Ok(watcher::Event::Apply(object)) => {
-                known.insert(name_of(&object));
+                known.insert(&object);
+                board.show(&known, object.resource_version());
                 Observed::Set(object)
             }
             Ok(watcher::Event::Delete(object)) => {
                 let name = name_of(&object);
                 known.remove(&name);
+                board.show(&known, object.resource_version());
                 removed(&name)
             }
             Err(error) => {
@@ -89,12 +93,6 @@ where
             return;
         }
     }
-}
-
-type Name = (String, String);
-
-fn name_of<K: Resource>(object: &K) -> Name {
-    (object.namespace().unwrap_or_default(), object.name_any())
 }
 
 fn removed<K>((namespace, name): &Name) -> Observed<K> {
