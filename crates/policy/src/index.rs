@@ -112,7 +112,7 @@ pub enum Authentication {
     /// It is on and can be enforced.
     Ready,
     /// It is on and cannot be enforced (code 3).
-    Failed(AuthProblem),
+    Failed(Arc<AuthProblem>),
 }
 
 /// What an Api means now.
@@ -167,11 +167,11 @@ struct Claim {
 #[derive(Debug)]
 pub struct Index {
     options: Options,
-    apis: HashMap<Name, ApiEntry>,
+    apis: HashMap<Name, Box<ApiEntry>>,
     /// Who names a Service, oldest first. Key: namespace and Service.
     service_claims: HashMap<Name, Sorted<(Timestamp, String)>>,
-    /// Apis whose present or earlier specification sends requests to a Service.
-    service_users: HashMap<Name, Sorted<String>>,
+    /// Apis whose earlier specification still sends requests to a Service.
+    earlier_users: HashMap<Name, Sorted<String>>,
     /// Who wants a host.
     host_claims: HashMap<String, Sorted<Claim>>,
     reservations: HashMap<Name, Vec<(String, Claim)>>,
@@ -191,7 +191,7 @@ impl Index {
             options,
             apis: HashMap::new(),
             service_claims: HashMap::new(),
-            service_users: HashMap::new(),
+            earlier_users: HashMap::new(),
             host_claims: HashMap::new(),
             reservations: HashMap::new(),
             services: HashMap::new(),
@@ -300,7 +300,7 @@ impl Index {
         if let Some(old) = &old {
             self.unlink(&name, old, &mut affected);
         }
-        let entry = ApiEntry::build(&name, api, old, &self.options);
+        let entry = Box::new(ApiEntry::build(&name, api, old.map(|old| *old), &self.options));
         self.link(&name, &entry, &mut affected);
         self.apis.insert(name.clone(), entry);
         affected.apis.insert(name);
@@ -317,16 +317,16 @@ impl Index {
                 self.service_claims.remove(&service);
             }
         }
-        for service in entry.used_services(name) {
-            if let Some(users) = self.service_users.get_mut(&service) {
-                users.remove(&name.1);
-                if users.is_empty() {
-                    self.service_users.remove(&service);
-                }
+        if let Some(service) = entry.earlier_service(name)
+            && let Some(users) = self.earlier_users.get_mut(&service)
+        {
+            users.remove(&name.1);
+            if users.is_empty() {
+                self.earlier_users.remove(&service);
             }
         }
-        for (host, claim) in &entry.claims {
-            self.drop_claim(host, claim, affected);
+        for (host, rank) in &entry.claims {
+            self.drop_claim(host, &entry.claim(name, *rank), affected);
         }
     }
 
@@ -334,8 +334,8 @@ impl Index {
         let service = entry.service_name(name);
         affected.note_service(&self.service_claims, &service);
         self.service_claims.entry(service).or_default().insert((entry.created, name.1.clone()));
-        for service in entry.used_services(name) {
-            self.service_users.entry(service).or_default().insert(name.1.clone());
+        if let Some(service) = entry.earlier_service(name) {
+            self.earlier_users.entry(service).or_default().insert(name.1.clone());
         }
         // Host claims follow once the validation is known: `settle`.
     }
@@ -414,19 +414,21 @@ impl Index {
     fn update_claims(&mut self, name: &Name, affected: &mut Affected) {
         let Some(entry) = self.apis.get(name) else { return };
         let is_valid = self.validation(name, entry) == Validation::Valid;
-        let wanted = entry.wanted_claims(name, is_valid);
+        let wanted = entry.wanted_claims(is_valid);
         if wanted == entry.claims {
             return;
         }
-        let old = self
-            .apis
-            .get_mut(name)
-            .map(|entry| std::mem::replace(&mut entry.claims, wanted.clone()))
-            .unwrap_or_default();
+        let claims = |ranks: &[(String, Rank)]| -> Vec<(String, Claim)> {
+            ranks.iter().map(|(host, rank)| (host.clone(), entry.claim(name, *rank))).collect()
+        };
+        let (old, new) = (claims(&entry.claims), claims(&wanted));
+        if let Some(entry) = self.apis.get_mut(name) {
+            entry.claims = wanted;
+        }
         for (host, claim) in &old {
             self.drop_claim(host, claim, affected);
         }
-        for (host, claim) in wanted {
+        for (host, claim) in new {
             self.add_claim(&host, claim, affected);
         }
     }
@@ -455,7 +457,7 @@ impl Index {
             let may_serve = match &entry.compiled {
                 // Somebody asked for a guard that cannot be enforced: nothing weaker than a guard stands in for it, and
                 // nothing at all when it is not even known whose tokens are meant.
-                Err(AuthProblem::NoDefaultIssuer) if is_valid => false,
+                Err(problem) if is_valid && **problem == AuthProblem::NoDefaultIssuer => false,
                 Err(_) if is_valid => model.guard.is_secured(),
                 Ok(_) | Err(_) => true,
             };
@@ -463,8 +465,8 @@ impl Index {
         };
         let enforced = if entry.deleting { None } else { present.or_else(earlier).cloned() };
         Some(Verdict {
-            uid: entry.identity.uid.clone(),
-            generation: entry.identity.generation,
+            uid: entry.verdict.uid.clone(),
+            generation: entry.generation,
             fqdn: entry.fqdn.clone(),
             authentication: match &entry.compiled {
                 Err(problem) => Authentication::Failed(problem.clone()),
@@ -477,7 +479,11 @@ impl Index {
             validation,
             host,
             deleting: entry.deleting,
-            annotation_problems: entry.identity.annotations.problems.clone(),
+            annotation_problems: entry
+                .annotations
+                .as_ref()
+                .map(|annotations| annotations.problems.clone())
+                .unwrap_or_default(),
             object,
         })
     }
@@ -570,8 +576,10 @@ impl Index {
     }
 
     fn users_of(&self, service: &Name) -> Vec<ObjectRef> {
-        let users = self.service_users.get(service).into_iter().flat_map(Sorted::iter);
-        users.map(|name| ObjectRef::new(ObjectKind::Api, service.0.clone(), name.clone())).collect()
+        let present = self.service_claims.get(service).into_iter().flat_map(Sorted::iter).map(|(_, name)| name);
+        let earlier = self.earlier_users.get(service).into_iter().flat_map(Sorted::iter);
+        let users: BTreeSet<&String> = present.chain(earlier).collect();
+        users.into_iter().map(|name| ObjectRef::new(ObjectKind::Api, service.0.clone(), name.clone())).collect()
     }
 }
 

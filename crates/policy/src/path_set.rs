@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use ahash::AHashSet;
 use regex::{RegexSet, RegexSetBuilder};
 use tidegate_kinds::api::PathMatch;
 
@@ -17,7 +16,8 @@ pub struct PathSet {
 
 #[derive(Debug)]
 struct Compiled {
-    exact: AHashSet<Box<str>>,
+    /// Sorted.
+    exact: Box<[Box<str>]>,
     prefixes: Box<[Box<str>]>,
     suffixes: Box<[Box<str>]>,
     regexes: Option<RegexSet>,
@@ -41,13 +41,10 @@ impl PathSet {
         if paths.is_empty() {
             return Ok(Self::default());
         }
-        let mut exact = AHashSet::new();
-        let (mut prefixes, mut suffixes, mut regexes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut exact, mut prefixes, mut suffixes, mut regexes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (position, path) in paths.iter().enumerate() {
             match path {
-                PathMatch::Exact(value) => {
-                    exact.insert(value.as_str().into());
-                }
+                PathMatch::Exact(value) => exact.push(value.as_str().into()),
                 PathMatch::Prefix(value) => prefixes.push(value.as_str().into()),
                 PathMatch::Suffix(value) => suffixes.push(value.as_str().into()),
                 PathMatch::Regex(expression) => regexes.push(anchored(position, expression)?),
@@ -63,7 +60,8 @@ impl PathSet {
                 problem: one_line(&error),
             })?)
         };
-        let (prefixes, suffixes) = (prefixes.into(), suffixes.into());
+        exact.sort();
+        let (exact, prefixes, suffixes) = (exact.into(), prefixes.into(), suffixes.into());
         Ok(Self { inner: Some(Arc::new(Compiled { exact, prefixes, suffixes, regexes })) })
     }
 
@@ -75,7 +73,7 @@ impl PathSet {
     /// Whether any expression matches a normalized path.
     pub fn matches(&self, path: &str) -> bool {
         self.inner.as_ref().is_some_and(|set| {
-            set.exact.contains(path)
+            set.exact.binary_search_by(|exact| (**exact).cmp(path)).is_ok()
                 || set.prefixes.iter().any(|prefix| path.starts_with(&**prefix))
                 || set.suffixes.iter().any(|suffix| path.ends_with(&**suffix))
                 || set.regexes.as_ref().is_some_and(|regexes| regexes.is_match(path))

@@ -19,14 +19,16 @@ pub(super) struct ApiEntry {
     pub(super) spec: Arc<ApiSpec>,
     pub(super) fqdn: String,
     pub(super) is_protected: bool,
-    pub(super) compiled: Result<Arc<RouteModel>, AuthProblem>,
-    pub(super) identity: Identity,
+    pub(super) compiled: Result<Arc<RouteModel>, Arc<AuthProblem>>,
+    pub(super) generation: i64,
+    /// `None` when the object has none that matter.
+    pub(super) annotations: Option<Box<RouteAnnotations>>,
     /// The status says that the present specification is enforced.
     is_confirmed: bool,
     /// The last enforced specification, until the present one is confirmed.
     pub(super) fallback: Option<Arc<RouteModel>>,
     /// What stands in the index's claim lists.
-    pub(super) claims: Vec<(String, Claim)>,
+    pub(super) claims: Vec<(String, Rank)>,
     pub(super) verdict: Verdict,
     /// Nobody has been told of the verdict yet.
     pub(super) is_new: bool,
@@ -36,7 +38,7 @@ impl ApiEntry {
     pub(super) fn build(name: &Name, api: &Api, old: Option<Self>, options: &Options) -> Self {
         let uid = api.metadata.uid.clone().unwrap_or_default();
         // An object of the same name with another identity is another object: nothing is inherited.
-        let old = old.filter(|old| old.identity.uid == uid);
+        let old = old.filter(|old| old.verdict.uid == uid);
         let spec = match &old {
             Some(old) if *old.spec == api.spec => Arc::clone(&old.spec),
             _ => Arc::new(api.spec.clone()),
@@ -52,8 +54,8 @@ impl ApiEntry {
         };
         let compiled = match &old {
             // Most changes of an object are those of its status: nothing is compiled twice.
-            Some(old) if old.identity == identity && Arc::ptr_eq(&old.spec, &spec) => old.compiled.clone(),
-            _ => compile(&identity, &spec, options).map(Arc::new),
+            Some(old) if old.is_made_from(&identity, &spec) => old.compiled.clone(),
+            _ => compile(&identity, &spec, options).map(Arc::new).map_err(Arc::new),
         };
         let is_confirmed = is_confirmed(api, identity.generation);
         let fallback = if is_confirmed { None } else { fallback(api, old.as_ref(), &spec, &identity, options) };
@@ -85,7 +87,8 @@ impl ApiEntry {
             fqdn,
             is_protected,
             compiled,
-            identity,
+            generation: identity.generation,
+            annotations: (identity.annotations != RouteAnnotations::default()).then(|| Box::new(identity.annotations)),
             is_confirmed,
             fallback,
             claims: Vec::new(),
@@ -99,28 +102,37 @@ impl ApiEntry {
         (name.0.clone(), self.spec.service.name.clone())
     }
 
-    /// Services that requests of this Api may go to, now or while the earlier specification serves.
-    pub(super) fn used_services(&self, name: &Name) -> impl Iterator<Item = Name> {
-        let earlier = self.fallback.as_ref().map(|model| (name.0.clone(), model.service.name.clone()));
-        std::iter::once(self.service_name(name)).chain(earlier)
+    /// The Service of the earlier specification, when that is another one.
+    pub(super) fn earlier_service(&self, name: &Name) -> Option<Name> {
+        let service = &self.fallback.as_ref()?.service.name;
+        (*service != self.spec.service.name).then(|| (name.0.clone(), service.clone()))
     }
 
-    /// The claims on hosts that follow from the entry.
-    pub(super) fn wanted_claims(&self, name: &Name, is_valid: bool) -> Vec<(String, Claim)> {
-        let claim = |rank: Rank| Claim {
-            rank,
-            created: self.created,
-            object: ObjectRef::new(ObjectKind::Api, name.0.clone(), name.1.clone()),
-        };
-        let mut claims = Vec::new();
+    /// How well the entry claims which hosts.
+    pub(super) fn wanted_claims(&self, is_valid: bool) -> Vec<(String, Rank)> {
+        let mut claims = Vec::with_capacity(1);
         if let Some(earlier) = &self.fallback {
-            claims.push((earlier.host.clone(), claim(Rank::Established)));
+            claims.push((earlier.host.clone(), Rank::Established));
         }
         if is_valid && claims.iter().all(|(host, _)| *host != self.fqdn) {
-            let rank = if self.is_confirmed { Rank::Established } else { Rank::Waiting };
-            claims.push((self.fqdn.clone(), claim(rank)));
+            claims.push((self.fqdn.clone(), if self.is_confirmed { Rank::Established } else { Rank::Waiting }));
         }
         claims
+    }
+
+    /// A claim as it stands in the lists of the index.
+    pub(super) fn claim(&self, name: &Name, rank: Rank) -> Claim {
+        let object = ObjectRef::new(ObjectKind::Api, name.0.clone(), name.1.clone());
+        Claim { rank, created: self.created, object }
+    }
+
+    fn is_made_from(&self, identity: &Identity, spec: &Arc<ApiSpec>) -> bool {
+        let annotations = self.annotations.as_deref();
+        self.verdict.uid == identity.uid
+            && self.generation == identity.generation
+            && annotations
+                .map_or_else(|| identity.annotations == RouteAnnotations::default(), |own| *own == identity.annotations)
+            && Arc::ptr_eq(&self.spec, spec)
     }
 }
 
@@ -142,7 +154,7 @@ fn fallback(
     options: &Options,
 ) -> Option<Arc<RouteModel>> {
     if let Some(old) = old {
-        let is_edited = *old.spec != **spec || old.identity.generation != identity.generation;
+        let is_edited = *old.spec != **spec || old.generation != identity.generation;
         if is_edited && old.verdict.current {
             return old.compiled.as_ref().ok().cloned();
         }

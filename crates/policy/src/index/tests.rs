@@ -380,7 +380,7 @@ proptest! {
             let object = if kind == "Api" { api_ref(&name) } else { ObjectRef::new(ObjectKind::VirtualService, "other", name) };
             index.apply(Change::Removed(object));
         }
-        prop_assert!(index.apis.is_empty() && index.service_claims.is_empty() && index.service_users.is_empty());
+        prop_assert!(index.apis.is_empty() && index.service_claims.is_empty() && index.earlier_users.is_empty());
         prop_assert!(index.host_claims.is_empty() && index.reservations.is_empty());
     }
 }
