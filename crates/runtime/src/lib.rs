@@ -10,7 +10,7 @@
 //! | [`data_dir`] | one process per data directory; files replaced atomically |
 //! | [`address`] | where the product may connect (`30` section 7.2) |
 //! | [`enforcement`] | the question that statuses wait for |
-//! | [`http_client`] | fetches of foreign documents under that policy |
+//! | [`mod@http_client`] | fetches of foreign documents under that policy |
 //! | [`in_process`] | upstreams answered by this process |
 //! | [`access_log`], [`logging`] | one line per request; the log of the process |
 //! | [`reconcile`] | owned objects, statuses, events, back-off for reconcilers |
