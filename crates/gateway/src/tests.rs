@@ -2,6 +2,7 @@
 
 mod edge;
 mod framing;
+mod hostile;
 mod hosts_and_paths;
 mod hot_reload;
 mod observability;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 
+use crate::NormalizedPath;
 use crate::path_set::PathSet;
 
 /// Most rules that one guard can have; the schema of `Api` allows as many.
@@ -36,9 +37,24 @@ pub struct JwtRule {
 impl JwtRule {
     /// Whether the rule holds for a request.
     pub fn applies(&self, method: &Method, path: &str) -> bool {
-        (self.methods.is_empty() || self.methods.contains(method))
+        self.lists(method)
             && !self.excluded.matches(path)
             && self.included.as_ref().is_none_or(|included| included.matches(path))
+    }
+
+    /// A rule for GET holds for HEAD, too: the answer to HEAD tells the same headers, and whoever lists GET rarely
+    /// thinks of it.
+    fn lists(&self, method: &Method) -> bool {
+        self.methods.is_empty()
+            || self.methods.contains(method)
+            || *method == Method::HEAD && self.methods.contains(&Method::GET)
+    }
+
+    /// Whether the rule leaves a path out as it is written, but includes what an upstream may read in it.
+    fn is_evaded(&self, method: &Method, path: &str, plain: &str) -> bool {
+        self.lists(method)
+            && !self.excluded.matches(path)
+            && self.included.as_ref().is_some_and(|included| !included.matches(path) && included.matches_decoded(plain))
     }
 }
 
@@ -54,6 +70,19 @@ impl Guard {
     /// Whether tokens are asked for at all.
     pub fn is_secured(&self) -> bool {
         matches!(self, Self::Jwt(_))
+    }
+
+    /// Whether a rule with `includedPaths` would apply if the upstream decoded the path and dropped path parameters,
+    /// but does not apply as the path is written: `/users/%40me` for `/users/@me`, `/admin;x` for `/admin`.
+    ///
+    /// A list of excluded paths needs no such look: whoever writes a path in another way only closes it.
+    pub fn is_evaded(&self, method: &Method, path: &NormalizedPath<'_>) -> bool {
+        if self.rules().iter().all(|rule| rule.included.is_none()) {
+            return false;
+        }
+        let path_as_written = path.as_str();
+        path.plain()
+            .is_some_and(|plain| self.rules().iter().any(|rule| rule.is_evaded(method, path_as_written, &plain)))
     }
 
     /// The rules that apply to a method and a normalized path. Empty: the request passes without a token.
@@ -116,6 +145,37 @@ mod tests {
         assert!(!rule.applies(&Method::GET, "/api/open"));
         assert!(!rule.applies(&Method::GET, "/other"));
         assert!(!rule.applies(&Method::PUT, "/api/x"));
+    }
+
+    #[test]
+    fn a_rule_for_get_holds_for_head() {
+        let rule = rule(&[], None, &[Method::GET]);
+        assert!(rule.applies(&Method::HEAD, "/x"));
+        assert!(!rule.applies(&Method::POST, "/x"));
+    }
+
+    #[test]
+    fn an_included_path_cannot_be_evaded_by_writing_it_in_another_way() {
+        let included = [
+            PathMatch::Exact("/users/@me".into()),
+            PathMatch::Prefix("/caf%C3%A9/".into()),
+            PathMatch::Suffix(".csv".into()),
+            PathMatch::Regex("/v[0-9]:[a-z]+".into()),
+        ];
+        let excluded = [PathMatch::Exact("/users/%40me/open.csv;x".into())];
+        let guard = Guard::Jwt(Box::new([rule(&excluded, Some(&included), &[Method::GET])]));
+        let evaded = |method: &Method, path: &str| guard.is_evaded(method, &NormalizedPath::parse(path).unwrap());
+        for path in ["/users/%40me", "/users/@me;a=b", "/users;x/%40me", "/caf%c3%a9/x", "/a/b%2Ecsv;v=1", "/v1%3Arun"]
+        {
+            assert!(evaded(&Method::GET, path), "{path}");
+            assert!(evaded(&Method::HEAD, path), "{path}");
+            assert!(!evaded(&Method::POST, path), "{path}");
+        }
+        for path in ["/users/@me", "/users/%2540me", "/caf%C3%A9/x", "/other%40", "/x;y", "/users/%40me/open.csv;x"] {
+            assert!(!evaded(&Method::GET, path), "{path}");
+        }
+        let without = Guard::Jwt(Box::new([rule(&[PathMatch::Exact("/a@b".into())], None, &[])]));
+        assert!(!without.is_evaded(&Method::GET, &NormalizedPath::parse("/a%40b").unwrap()));
     }
 
     #[test]

@@ -64,6 +64,17 @@ impl<'a> NormalizedPath<'a> {
         })
     }
 
+    /// What a lenient upstream may read in the path: everything decoded once, path parameters (`;…`) dropped. `None`
+    /// when that is the path as it is.
+    pub fn plain(&self) -> Option<String> {
+        if !self.text.contains(['%', ';']) {
+            return None;
+        }
+        let decoded = decode_all(&self.text);
+        let plain: Vec<&str> = decoded.split('/').map(before_parameter).collect();
+        Some(plain.join("/"))
+    }
+
     /// The same path, independent of the request's buffer.
     pub fn into_owned(self) -> NormalizedPath<'static> {
         NormalizedPath { text: Cow::Owned(self.text.into_owned()), has_encoded_separator: self.has_encoded_separator }
@@ -153,6 +164,27 @@ fn decode_unreserved(raw: &str) -> String {
     }
     out.push_str(rest);
     out
+}
+
+/// Everything percent-encoded, decoded once. Bytes that are no UTF-8 become replacement characters, in paths and in
+/// expressions alike.
+pub(crate) fn decode_all(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let decoded = match tail {
+            [high, low, after @ ..] if *first == b'%' => hex(*high).zip(hex(*low)).map(|pair| (pair, after)),
+            _ => None,
+        };
+        rest = if let Some(((high, low), after)) = decoded {
+            out.push(high << 4 | low);
+            after
+        } else {
+            out.push(*first);
+            tail
+        };
+    }
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// Step 5, never above the root; the slash stays where the last segment was a dot segment.

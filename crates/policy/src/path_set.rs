@@ -5,6 +5,8 @@ use std::sync::Arc;
 use regex::{RegexSet, RegexSetBuilder};
 use tidegate_kinds::api::PathMatch;
 
+use crate::path::decode_all;
+
 /// Compiled size of one rule's expressions; beyond it an expression counts as one that does not compile.
 const MAX_REGEX_BYTES: usize = 1 << 20;
 
@@ -21,6 +23,8 @@ struct Compiled {
     prefixes: Box<[Box<str>]>,
     suffixes: Box<[Box<str>]>,
     regexes: Option<RegexSet>,
+    /// Exact values, prefixes and suffixes that have something percent-encoded, decoded.
+    decoded: Box<[PathMatch]>,
 }
 
 /// An expression that does not compile.
@@ -62,7 +66,8 @@ impl PathSet {
         };
         exact.sort();
         let (exact, prefixes, suffixes) = (exact.into(), prefixes.into(), suffixes.into());
-        Ok(Self { inner: Some(Arc::new(Compiled { exact, prefixes, suffixes, regexes })) })
+        let decoded = paths.iter().filter_map(decoded).collect();
+        Ok(Self { inner: Some(Arc::new(Compiled { exact, prefixes, suffixes, regexes, decoded })) })
     }
 
     /// Whether the set has no expression.
@@ -78,6 +83,29 @@ impl PathSet {
                 || set.suffixes.iter().any(|suffix| path.ends_with(&**suffix))
                 || set.regexes.as_ref().is_some_and(|regexes| regexes.is_match(path))
         })
+    }
+
+    /// Whether any expression, itself decoded, matches a decoded path ([`crate::NormalizedPath::plain`]).
+    pub(crate) fn matches_decoded(&self, plain: &str) -> bool {
+        self.matches(plain)
+            || self.inner.as_ref().is_some_and(|set| {
+                set.decoded.iter().any(|expression| match expression {
+                    PathMatch::Exact(value) => plain == value,
+                    PathMatch::Prefix(value) => plain.starts_with(value),
+                    PathMatch::Suffix(value) => plain.ends_with(value),
+                    PathMatch::Regex(_) => false,
+                })
+            })
+    }
+}
+
+fn decoded(expression: &PathMatch) -> Option<PathMatch> {
+    let decode = |value: &String| value.contains('%').then(|| decode_all(value));
+    match expression {
+        PathMatch::Exact(value) => decode(value).map(PathMatch::Exact),
+        PathMatch::Prefix(value) => decode(value).map(PathMatch::Prefix),
+        PathMatch::Suffix(value) => decode(value).map(PathMatch::Suffix),
+        PathMatch::Regex(_) => None,
     }
 }
 

@@ -107,6 +107,9 @@ impl<X> Table<X> {
             Some(Ok(decoded)) if guard.applicable(facts.method, &decoded) == rules => {}
             Some(_) => return Err(NoRoute::AmbiguousPath),
         }
+        if guard.is_evaded(facts.method, facts.path) {
+            return Err(NoRoute::AmbiguousPath);
+        }
         Ok(Selected { route, rules })
     }
 

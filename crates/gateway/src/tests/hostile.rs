@@ -1,0 +1,54 @@
+//! Clients that mean harm, and what they get.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::client::conn::http2::SendRequest;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::json;
+use tidegate_testkit::issuer::Issuer;
+use tidegate_testkit::upstream::{Seen, Upstream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::edge::{Answer, DEADLINE, Edge, read_to_end};
+use crate::framing::io::{StrictIo, Timeouts};
+
+/// An HTTP/2 client with prior knowledge.
+async fn http2(edge: &Edge) -> SendRequest<Empty<Bytes>> {
+    let socket = TcpStream::connect(edge.http()).await.unwrap();
+    let (sender, driver) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
+    drop(edge.tasks.spawn("client", driver));
+    sender
+}
+
+fn ask(path: &str) -> Request<Empty<Bytes>> {
+    Request::builder().uri(format!("http://app.localhost{path}")).body(Empty::new()).unwrap()
+}
+
+#[tokio::test]
+async fn a_path_that_only_the_upstream_decodes_does_not_evade_included_paths() {
+    let (upstream, issuer) = (Upstream::start().await.unwrap(), Issuer::start().await.unwrap());
+    let mut edge = Edge::exposing("app", upstream.address()).await;
+    let trigger = json!({
+        "includedPaths": [{"exact": "/users/@me"}, {"prefix": "/caf%C3%A9"}, {"exact": "/admin"}], "methods": ["GET"],
+    });
+    let jwt = json!({"issuer": issuer.issuer(), "jwksUri": issuer.jwks_uri(), "triggerRule": trigger});
+    edge.api("app", json!({"authentication": [{"type": "JWT", "jwt": jwt}]})).await;
+    for path in ["/users/@me", "/caf%C3%A9/x", "/admin"] {
+        assert_eq!(edge.get("app.localhost", path).await.status, 401, "{path}");
+        let head = format!("HEAD {path} HTTP/1.1\r\nHost: app.localhost\r\nConnection: close\r\n\r\n");
+        assert_eq!(Answer::parse(&edge.raw(head).await).status, 401, "HEAD {path}");
+    }
+    for path in ["/users/%40me", "/users/%40%6De", "/caf%c3%a9/x", "/admin;x=y", "/admin;"] {
+        assert_eq!(edge.get("app.localhost", path).await.status, 400, "{path}");
+    }
+    assert_eq!(upstream.requests(), 0, "nothing unauthenticated reached the upstream");
+    for path in ["/", "/users/@you", "/a%40b;c"] {
+        assert_eq!(edge.get("app.localhost", path).await.status, 200, "{path}");
+    }
+}
