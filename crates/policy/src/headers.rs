@@ -1,6 +1,6 @@
 //! Which header lines of a client are kept, and which the gateway sets. SPEC 30 §6.3.
 
-use http::header::{CONNECTION, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method};
 
 /// `X-Forwarded-For`.
@@ -83,6 +83,8 @@ pub fn clean_request(method: &Method, headers: &mut HeaderMap, hygiene: Hygiene)
     }
     headers.remove(UPGRADE);
     keep_only_trailers(headers);
+    join_cookies(headers);
+    keep_one_length(headers);
     let spoofed = |name: &str| !hygiene.peer_is_trusted && only_we_set(name);
     let unwanted: Vec<HeaderName> = headers
         .keys()
@@ -170,6 +172,31 @@ fn keep_only_trailers(headers: &mut HeaderMap) {
     headers.remove(TE);
     if wants_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// HTTP/2 clients send cookies in crumbs; to an HTTP/1.1 upstream they are one line (RFC 9113 §8.2.3), because many
+/// servers read the first line only.
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
+    let mut joined = first.as_bytes().to_vec();
+    for crumb in std::iter::once(second).chain(crumbs) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(crumb.as_bytes());
+    }
+    // Parts that could stand in a header line can stand there together.
+    if let Ok(value) = HeaderValue::from_bytes(&joined) {
+        headers.insert(COOKIE, value);
+    }
+}
+
+/// HTTP/2 may repeat an equal length, and HTTP/1.1 must not (SPEC 30 §6.5). Different ones never get here.
+fn keep_one_length(headers: &mut HeaderMap) {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    if let (Some(first), Some(_)) = (lengths.next(), lengths.next()) {
+        let first = first.clone();
+        headers.insert(CONTENT_LENGTH, first);
     }
 }
 
