@@ -313,7 +313,7 @@ fn without_token(query: &str) -> std::borrow::Cow<'_, str> {
     if extract::query_tokens(query).next().is_none() {
         return query.into();
     }
-    let is_token = |pair: &&str| pair.split_once('=').is_some_and(|(name, _)| name == extract::QUERY_PARAMETER);
+    let is_token = |pair: &&str| pair.split_once('=').is_some_and(|(name, _)| extract::is_token_parameter(name));
     query.split('&').filter(|pair| !is_token(pair)).collect::<Vec<_>>().join("&").into()
 }
 
@@ -340,5 +340,6 @@ mod tests {
         assert_eq!(without_token("a=b"), "a=b");
         assert_eq!(without_token("a=b&access_token=x&c"), "a=b&c");
         assert_eq!(without_token("access_token=x"), "");
+        assert_eq!(without_token("a&access%5ftoken=x&b"), "a&b");
     }
 }

@@ -36,12 +36,18 @@ pub fn bearer(headers: &HeaderMap) -> Result<Option<&str>, AuthFailure> {
     std::str::from_utf8(token).map(Some).map_err(|_| AuthFailure::from(JwtError::BadFormat))
 }
 
+/// Whether a query parameter's name, as it was sent, is that of a token. An encoded name is the same name to whoever
+/// reads the query behind us.
+pub fn is_token_parameter(name: &str) -> bool {
+    name == QUERY_PARAMETER || name.contains('%') && percent_decode_str(name).eq(QUERY_PARAMETER.bytes())
+}
+
 /// The tokens of a query string: every `access_token`, percent-decoded. An empty one is a (bad) token.
 pub fn query_tokens(query: &str) -> impl Iterator<Item = Cow<'_, str>> {
     query
         .split('&')
         .filter_map(|pair| pair.split_once('='))
-        .filter(|(name, _)| *name == QUERY_PARAMETER)
+        .filter(|(name, _)| is_token_parameter(name))
         .map(|(_, value)| percent_decode_str(value).decode_utf8_lossy())
 }
 
@@ -100,6 +106,7 @@ mod tests {
         check("access_token=", &[""]);
         check("access_token=a%2Eb", &["a.b"]);
         check("access_token=%ff", &["\u{fffd}"]);
+        check("access%5Ftoken=a&%61ccess_token=b&access%255Ftoken=c", &["a", "b"]);
         check("access_token&ACCESS_TOKEN=a&my_access_token=b", &[]);
     }
 }

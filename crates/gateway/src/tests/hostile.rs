@@ -52,3 +52,18 @@ async fn a_path_that_only_the_upstream_decodes_does_not_evade_included_paths() {
         assert_eq!(edge.get("app.localhost", path).await.status, 200, "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_token_under_an_encoded_name_is_a_token() {
+    let (upstream, issuer) = (Upstream::start().await.unwrap(), Issuer::start().await.unwrap());
+    let mut edge = Edge::exposing("app", upstream.address()).await;
+    let jwt = json!({"issuer": issuer.issuer(), "jwksUri": issuer.jwks_uri()});
+    let spec = json!({"authentication": [{"type": "JWT", "jwt": jwt}]});
+    edge.api_with("app", spec, json!({"tidegate.io/strip-token": "true"})).await;
+    let token = issuer.mint().token("alice", 4_000_000_000).unwrap();
+    let good = format!("Authorization: Bearer {token}\r\n");
+    let bad = edge.ask("app.localhost", "/?access%5Ftoken=x.y.z", &good).await;
+    assert_eq!(bad.status, 401, "every token that is found must be good");
+    let seen = edge.ask("app.localhost", &format!("/?a&access%5Ftoken={token}"), &good).await.seen();
+    assert_eq!(seen.path, "/?a", "a token that is to be kept from the upstream is");
+}
