@@ -83,6 +83,11 @@ impl Answer {
         Self { closes: false, ..Self::violation(Violation::TooManyHeaders) }
     }
 
+    /// 414 on HTTP/2, where no scanner measures the target.
+    pub(crate) fn target_too_long() -> Self {
+        Self { closes: false, ..Self::violation(Violation::TargetTooLong) }
+    }
+
     /// 421: the connection was made for another host's TLS settings.
     pub(crate) fn misdirected() -> Self {
         let text = "this host has other TLS settings than the connection";

@@ -7,6 +7,7 @@ use http::{HeaderValue, Method, Version};
 use tidegate_policy::{Host, NormalizedPath, PathError, Reason};
 
 use crate::answer::Answer;
+use crate::framing::MAX_TARGET;
 
 /// The authority that a request names, independent of the request (the bytes are shared, not copied).
 #[derive(Debug, Clone)]
@@ -71,7 +72,13 @@ pub(crate) fn authority(parts: &Parts) -> Result<Named, Answer> {
 
 /// The path of a target in the form that everything else sees.
 pub(crate) fn path<'t>(method: &Method, target: Option<&'t PathAndQuery>) -> Result<NormalizedPath<'t>, Answer> {
-    let raw = target.map_or("/", PathAndQuery::path);
+    // A target of only an authority belongs to CONNECT.
+    let Some(target) = target else { return Err(refused("the path must begin with a slash")) };
+    // HTTP/1 was measured by the scanner.
+    if target.as_str().len() > MAX_TARGET {
+        return Err(Answer::target_too_long());
+    }
+    let raw = target.path();
     NormalizedPath::parse(raw).map_err(|error| match error {
         PathError::Asterisk if method == Method::OPTIONS => Answer::not_found(Reason::NoRoute),
         PathError::Asterisk | PathError::NotAbsolute => refused("the path must begin with a slash"),

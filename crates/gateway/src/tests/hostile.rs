@@ -67,3 +67,34 @@ async fn a_token_under_an_encoded_name_is_a_token() {
     let seen = edge.ask("app.localhost", &format!("/?a&access%5Ftoken={token}"), &good).await.seen();
     assert_eq!(seen.path, "/?a", "a token that is to be kept from the upstream is");
 }
+
+#[tokio::test]
+async fn a_target_without_a_path_is_refused() {
+    let upstream = Upstream::start().await.unwrap();
+    let edge = Edge::exposing("app", upstream.address()).await;
+    for target in ["app.localhost", "app.localhost:80"] {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: app.localhost\r\nConnection: close\r\n\r\n");
+        assert_eq!(Answer::parse(&edge.raw(request).await).status, 400, "{target}");
+    }
+    assert_eq!(upstream.requests(), 0);
+}
+
+#[tokio::test]
+async fn http2_requests_become_clean_http1_requests() {
+    let upstream = Upstream::start().await.unwrap();
+    let edge = Edge::exposing("app", upstream.address()).await;
+    let mut client = http2(&edge).await;
+    let mut request = ask("/");
+    for (name, value) in [("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3"), ("content-length", "0")] {
+        request.headers_mut().append(name, value.parse().unwrap());
+    }
+    request.headers_mut().append("content-length", "0".parse().unwrap());
+    let answer = client.send_request(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    let seen: Seen = serde_json::from_slice(&answer).unwrap();
+    assert_eq!(seen.headers("cookie"), ["a=1; b=2; c=3"]);
+    assert!(seen.headers("content-length").len() <= 1, "{seen:?}");
+    // The limits of HTTP/1 are those of HTTP/2.
+    let long = client.send_request(ask(&format!("/{}", "t".repeat(16 * 1024)))).await.unwrap();
+    assert_eq!(long.status(), 414);
+    assert_eq!(upstream.requests(), 1);
+}
