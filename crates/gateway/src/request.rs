@@ -217,10 +217,14 @@ fn normalized_host(host: &Host<'_>, header: &HeaderValue) -> HeaderValue {
     HeaderValue::from_str(host.as_str()).unwrap_or_else(|_| header.clone())
 }
 
-/// SPEC 30 §6.2, last row: what was asked of the client at the handshake is what its host wants.
+/// SPEC 30 §6.2, last row: what was asked of the client at the handshake is what its host wants. A host that lets
+/// nobody in without a certificate is not served without TLS either.
 fn check_tls(connection: &Connection, host: &Host<'_>) -> Result<(), Answer> {
-    let Some(tls) = &connection.tls else { return Ok(()) };
     let wanted = connection.shared.tls.demand(host.as_str());
+    let Some(tls) = &connection.tls else {
+        let is_redirected = || connection.shared.tls.redirects_to_https(host.as_str());
+        return if wanted.needs_certificate() && !is_redirected() { Err(Answer::misdirected()) } else { Ok(()) };
+    };
     if wanted.is_unsupported() {
         return Err(Answer::not_found(Reason::RouteDisabled));
     }

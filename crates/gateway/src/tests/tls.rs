@@ -307,6 +307,8 @@ async fn mutual_hosts_want_a_certificate_and_are_not_reached_through_others() {
     assert!(through("vault.localhost", Some(&foreign), "vault.localhost").await.is_err());
     assert_eq!(through("app.localhost", None, "vault.localhost").await.unwrap().status, 421);
     assert_eq!(through("vault.localhost", Some(&own), "app.localhost").await.unwrap().status, 421);
+    assert_eq!(edge.get("vault.localhost", "/").await.status, 421, "without TLS there is no certificate");
+    assert_eq!(edge.get("open.localhost", "/").await.status, 200);
     let anonymous = through("open.localhost", None, "open.localhost").await.unwrap();
     assert_eq!(anonymous.seen().header("x-forwarded-client-cert"), None);
     assert!(through("open.localhost", Some(&foreign), "open.localhost").await.is_err());

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rustls::ServerConfig;
 use tidegate_pki::ClientIdentity;
 use tidegate_policy::tls::{TlsMode, TlsServer};
@@ -62,6 +63,11 @@ impl Demand {
                 authorities: server.client_ca.clone(),
             },
         }
+    }
+
+    /// Whether nobody gets in without a certificate.
+    pub(crate) fn needs_certificate(&self) -> bool {
+        matches!(self, Self::Certificate { is_optional: false, .. })
     }
 
     pub(crate) fn is_unsupported(&self) -> bool {
@@ -170,16 +176,44 @@ impl TlsStore {
 }
 
 /// `X-Forwarded-Client-Cert` for a certificate that the handshake verified.
+///
+/// Whoever asks for a certificate chooses its names, so nothing in them may look like another part of the header.
 pub(crate) fn forwarded_certificate(identity: &ClientIdentity) -> Option<HeaderValue> {
-    let mut text =
-        format!("Hash={};Subject=\"{}\"", identity.fingerprint_sha256, identity.subject.replace('"', "\\\""));
-    for uri in &identity.uris {
-        text.push_str(";URI=");
-        text.push_str(uri);
-    }
-    for name in &identity.dns_names {
-        text.push_str(";DNS=");
-        text.push_str(name);
+    let subject = identity.subject.replace('\\', "\\\\").replace('"', "\\\"");
+    let mut text = format!("Hash={};Subject=\"{subject}\"", identity.fingerprint_sha256);
+    for (key, values) in [("URI", &identity.uris), ("DNS", &identity.dns_names)] {
+        for value in values {
+            for part in [";", key, "="].into_iter().chain(utf8_percent_encode(value, SEPARATORS)) {
+                text.push_str(part);
+            }
+        }
     }
     HeaderValue::from_str(&text).ok()
+}
+
+/// What separates parts of `X-Forwarded-Client-Cert`, and what quotes them.
+const SEPARATORS: &AsciiSet = &CONTROLS.add(b';').add(b',').add(b'"').add(b'\\').add(b' ');
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tidegate_pki::Authority;
+    use tidegate_runtime::Clock;
+
+    use super::*;
+
+    #[test]
+    fn names_in_a_certificate_cannot_add_parts_to_the_header() {
+        let now = Clock::system().now();
+        let authority = Authority::generate("authority", now).unwrap();
+        let own = authority.issue_client("jane", &["devs"], now, Duration::from_hours(1)).unwrap();
+        let mut identity = ClientIdentity::from_der(own.chain()).unwrap();
+        identity.fingerprint_sha256 = "ab".to_owned();
+        identity.subject = r#"O=a\, CN="x"#.to_owned();
+        identity.uris = vec!["spiffe://td/a".to_owned(), "x;Subject=\"CN=admin\",Hash=cd".to_owned()];
+        identity.dns_names = vec!["a.example".to_owned()];
+        let expected = r#"Hash=ab;Subject="O=a\\, CN=\"x";URI=spiffe://td/a;URI=x%3BSubject=%22CN=admin%22%2CHash=cd;DNS=a.example"#;
+        assert_eq!(forwarded_certificate(&identity).unwrap(), expected);
+    }
 }
