@@ -63,10 +63,13 @@ pub struct RequestOptions {
     pub strip_token_query: bool,
     /// Longest wait for an upstream's response headers, whatever a route says.
     pub longest_upstream_wait: Duration,
+    /// A client connection without a request for this long is closed; also the longest wait for its first bytes.
+    /// Whole seconds, at least one.
+    pub keep_alive_idle: Duration,
 }
 
 impl Default for RequestOptions {
-    /// Nobody is trusted, names with `_` are dropped, bodies are unlimited, tokens are passed on, 1 h.
+    /// Nobody is trusted, names with `_` are dropped, bodies are unlimited, tokens are passed on, 1 h, 75 s.
     fn default() -> Self {
         Self {
             trusted_proxies: Vec::new(),
@@ -74,6 +77,7 @@ impl Default for RequestOptions {
             max_request_body: None,
             strip_token_query: false,
             longest_upstream_wait: Duration::from_hours(1),
+            keep_alive_idle: Duration::from_secs(75),
         }
     }
 }

@@ -28,8 +28,9 @@ use crate::pool::Spawner;
 use crate::request::serve;
 use crate::tls::{TlsFacts, forwarded_certificate};
 
-/// A connection without a request for this long is closed; also the longest wait for its first bytes.
-const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(75);
+/// How long an idle connection has to end in good order. An HTTP/2 client that never acknowledges would keep its place
+/// for ever.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// A connection on which no byte moves although a request is in progress: a client that does not read its answer.
 /// SPEC 30 §6.8
@@ -91,7 +92,7 @@ async fn plain(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, own_por
     let mut io = StrictIo::new(socket, Timeouts::default());
     let shutdown = shared.tasks.shutdown().clone();
     let protocol = tokio::select! {
-        protocol = tokio::time::timeout(KEEP_ALIVE_IDLE, io.sniff()) => protocol,
+        protocol = tokio::time::timeout(shared.options.keep_alive_idle, io.sniff()) => protocol,
         () = shutdown.cancelled() => return,
     };
     // A connection that says nothing, or breaks before it says something, has nobody to be told.
@@ -182,6 +183,8 @@ async fn run<T>(
 enum Signal {
     Shutdown,
     IdleCheck,
+    /// It was asked to end because it was idle, and had time to do so.
+    IdleCut,
 }
 
 /// Polls a connection until it ends; asks it to end on shutdown, when it is idle for too long, or when its client
@@ -196,13 +199,14 @@ where
     let mut server = pin!(server);
     let shutdown = connection.shared.tasks.shutdown().clone();
     let mut signals = FuturesUnordered::new();
-    let idle_check = |after: Duration| -> futures::future::BoxFuture<'static, Signal> {
+    let later = |after: Duration, signal: Signal| -> futures::future::BoxFuture<'static, Signal> {
         Box::pin(async move {
             tokio::time::sleep(after).await;
-            Signal::IdleCheck
+            signal
         })
     };
-    signals.push(idle_check(KEEP_ALIVE_IDLE));
+    let limit = connection.shared.options.keep_alive_idle.as_secs().max(1);
+    signals.push(later(Duration::from_secs(limit), Signal::IdleCheck));
     signals.push(Box::pin(async move {
         shutdown.cancelled().await;
         Signal::Shutdown
@@ -220,8 +224,7 @@ where
             }
             match signals.poll_next_unpin(cx) {
                 Poll::Ready(Some(Signal::Shutdown)) => end(server.as_mut()),
-                Poll::Ready(Some(Signal::IdleCheck)) => {
-                    let limit = KEEP_ALIVE_IDLE.as_secs();
+                Poll::Ready(Some(signal)) => {
                     let idle = u64::try_from(connection.idle_seconds()).unwrap_or_default();
                     let now = connection.shared.clock.unix_seconds();
                     let seen = moved.load(Ordering::Relaxed);
@@ -230,10 +233,15 @@ where
                     } else if now - still.1 >= STALLED.as_secs().cast_signed() {
                         return Poll::Ready(());
                     }
-                    if idle >= limit {
-                        end(server.as_mut());
-                    } else {
-                        signals.push(idle_check(Duration::from_secs(limit - idle)));
+                    match signal {
+                        _ if idle < limit => {
+                            signals.push(later(Duration::from_secs(limit - idle), Signal::IdleCheck));
+                        }
+                        Signal::IdleCut => return Poll::Ready(()),
+                        Signal::IdleCheck | Signal::Shutdown => {
+                            end(server.as_mut());
+                            signals.push(later(FAREWELL, Signal::IdleCut));
+                        }
                     }
                 }
                 Poll::Ready(None) | Poll::Pending => return Poll::Pending,

@@ -10,12 +10,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use tidegate_testkit::issuer::Issuer;
 use tidegate_testkit::upstream::{Seen, Upstream};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 
-use super::edge::{Answer, DEADLINE, Edge, read_to_end};
-use crate::framing::io::{StrictIo, Timeouts};
+use super::edge::{Answer, Edge, read_to_end};
 
 /// An HTTP/2 client with prior knowledge.
 async fn http2(edge: &Edge) -> SendRequest<Empty<Bytes>> {
@@ -97,4 +95,13 @@ async fn http2_requests_become_clean_http1_requests() {
     let long = client.send_request(ask(&format!("/{}", "t".repeat(16 * 1024)))).await.unwrap();
     assert_eq!(long.status(), 414);
     assert_eq!(upstream.requests(), 1);
+}
+
+#[tokio::test]
+async fn an_idle_http2_client_that_never_answers_loses_its_place() {
+    let edge = Edge::start_with(|config| config.requests.keep_alive_idle = Duration::from_secs(1)).await;
+    let mut socket = TcpStream::connect(edge.http()).await.unwrap();
+    // The preface and empty settings; no acknowledgement and no pong will follow.
+    socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    read_to_end(&mut socket).await;
 }
