@@ -390,6 +390,7 @@ impl Index {
                 && (entry.is_new || entry.verdict != verdict)
             {
                 entry.is_new = false;
+                entry.was_current |= verdict.current && !entry.is_remembered;
                 entry.verdict = verdict;
                 dirty.push(object);
             }
@@ -459,6 +460,8 @@ impl Index {
                 // nothing at all when it is not even known whose tokens are meant.
                 Err(problem) if is_valid && **problem == AuthProblem::NoDefaultIssuer => false,
                 Err(_) if is_valid => model.guard.is_secured(),
+                // A guard that was in force is not taken back by a conflict: its owner may have been told of it.
+                Ok(present) if entry.was_current && present.guard.is_secured() => model.guard.is_secured(),
                 Ok(_) | Err(_) => true,
             };
             (may_serve && self.host_outcome(&object, &model.host) == HostOutcome::Held).then_some(model)

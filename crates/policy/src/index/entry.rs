@@ -25,6 +25,11 @@ pub(super) struct ApiEntry {
     pub(super) annotations: Option<Box<RouteAnnotations>>,
     /// The status says that the present specification is enforced.
     is_confirmed: bool,
+    /// The present specification was in force before, at the present generation, and the status did not say that an
+    /// earlier one serves (after a restart, objects that come later may take back what an object seems to have).
+    pub(super) was_current: bool,
+    /// The status says that an earlier specification serves.
+    pub(super) is_remembered: bool,
     /// The last enforced specification, until the present one is confirmed.
     pub(super) fallback: Option<Arc<RouteModel>>,
     /// What stands in the index's claim lists.
@@ -62,6 +67,9 @@ impl ApiEntry {
         let is_protected = options.is_protected(&spec.service.name, &name.0)
             && (options.protected_mode == ProtectedMode::Deny || !spec.is_secured());
         let fqdn = options.domains.fqdn(&spec.hostname);
+        let was_current = old.as_ref().is_some_and(|old| {
+            old.was_current && Arc::ptr_eq(&old.spec, &spec) && old.generation == identity.generation
+        });
         let is_new = old.as_ref().is_none_or(|old| old.is_new);
         let verdict = old.map_or_else(
             || Verdict {
@@ -90,6 +98,8 @@ impl ApiEntry {
             generation: identity.generation,
             annotations: (identity.annotations != RouteAnnotations::default()).then(|| Box::new(identity.annotations)),
             is_confirmed,
+            was_current,
+            is_remembered: api.status.as_ref().is_some_and(|status| status.enforced_spec.is_some()),
             fallback,
             claims: Vec::new(),
             verdict,

@@ -135,6 +135,25 @@ fn an_edit_keeps_the_old_host_until_the_new_one_can_be_had() {
 }
 
 #[test]
+fn a_guard_that_was_in_force_is_not_taken_back_by_a_conflict() {
+    let mut index = index();
+    set(&mut index, api("old", 1, 1, spec("other", "old"), confirmed(1)));
+    set(&mut index, api("a", 5, 1, spec("s", "a"), confirmed(1)));
+    set(&mut index, api("a", 5, 2, secured("s", "a"), confirmed(1)));
+    assert!(verdict(&index, "a").current, "the guard is in force, the status does not say so yet");
+    // An older Api takes the Service in this moment.
+    set(&mut index, api("old", 1, 2, spec("s", "old"), confirmed(1)));
+    assert_eq!(verdict(&index, "a").validation, Validation::ServiceOccupied { by: api_ref("old") });
+    assert_eq!(enforced_host(&index, "a"), None, "and not the open specification from before");
+    set(&mut index, api("a", 5, 2, secured("s", "a"), confirmed(1)));
+    assert_eq!(enforced_host(&index, "a"), None);
+    // A guard that never was in force leaves what serves, whatever it wanted.
+    set(&mut index, api("b", 6, 1, spec("t", "b"), confirmed(1)));
+    set(&mut index, api("b", 6, 2, secured("s", "b"), confirmed(1)));
+    assert_eq!(enforced_host(&index, "b"), Some("b.localhost".to_owned()));
+}
+
+#[test]
 fn after_a_restart_the_status_remembers_what_served() {
     let mut index = index();
     let status = json!({"observedGeneration": 2, "validationStatus": 2, "virtualServiceStatus": {"code": 4}, "enforcedSpec": spec("s1", "one")});
