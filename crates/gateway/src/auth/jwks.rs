@@ -347,7 +347,11 @@ impl KeySource {
                     std::mem::take(&mut state.failures)
                 };
                 if failures > 0 {
-                    tracing::info!(jwks.uri = %self.uri, "the keys of `{}` can be fetched again", self.uri);
+                    tracing::info!(
+                        jwks.uri = shown(&self.uri),
+                        "the keys of `{}` can be fetched again",
+                        shown(&self.uri)
+                    );
                     shared.notify(|| JwksEvent::Recovered { uri: Arc::clone(&self.uri) });
                 }
             }
@@ -362,8 +366,8 @@ impl KeySource {
                 if delay.is_some() {
                     let has_keys = self.loaded.load().is_some();
                     tracing::warn!(
-                        jwks.uri = %self.uri, %error, has_keys,
-                        "the keys of `{}` cannot be fetched: {error}", self.uri
+                        jwks.uri = shown(&self.uri), %error, has_keys,
+                        "the keys of `{}` cannot be fetched: {error}", shown(&self.uri)
                     );
                     shared.notify(|| JwksEvent::Unreachable {
                         uri: Arc::clone(&self.uri),
@@ -391,7 +395,7 @@ impl KeySource {
         if let Some(loaded) = &loaded
             && now.saturating_duration_since(loaded.fetched_at) > shared.options.max_stale
         {
-            tracing::warn!(jwks.uri = %self.uri, "the keys of `{}` are too old to be used", self.uri);
+            tracing::warn!(jwks.uri = shown(&self.uri), "the keys of `{}` are too old to be used", shown(&self.uri));
             // Unless a fetch has just replaced them.
             let previous = self.loaded.compare_and_swap(loaded, None);
             if previous.as_ref().is_some_and(|previous| Arc::ptr_eq(previous, loaded)) {
@@ -448,6 +452,15 @@ impl Drop for EndOfFetch<'_> {
         self.0.state.lock().in_flight = false;
         self.0.finished.send_modify(|count| *count += 1);
     }
+}
+
+/// A URI as logs may show it: without name and password (`https://user:password@host/keys`).
+fn shown(uri: &str) -> String {
+    let Some((scheme, rest)) = uri.split_once("://") else { return uri.to_owned() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
 }
 
 async fn wait(mut finished: watch::Receiver<u64>, limit: Duration) {

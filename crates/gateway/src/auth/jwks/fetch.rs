@@ -34,6 +34,7 @@ pub(super) async fn fetch(client: &HttpClient, uri: &str) -> Result<FetchedKeys,
     }
     let keys = KeySet::parse(&answer.body)?;
     if keys.skipped() > 0 {
+        let uri = super::shown(uri);
         tracing::debug!(jwks.uri = uri, skipped = keys.skipped(), "some keys of `{uri}` cannot be used");
     }
     Ok(FetchedKeys { keys, max_age: max_age(&answer.headers) })

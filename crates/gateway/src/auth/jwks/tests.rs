@@ -82,6 +82,18 @@ fn kids(loaded: &LoadedKeys) -> Vec<String> {
     loaded.set().iter().map(|key| key.kid().unwrap_or_default().to_owned()).collect()
 }
 
+#[test]
+fn logs_show_no_password_of_a_uri() {
+    for (uri, expected) in [
+        ("https://user:pa@ss@issuer.example:8443/keys?a=b", "https://issuer.example:8443/keys?a=b"),
+        ("https://issuer.example/a@b", "https://issuer.example/a@b"),
+        ("http://u@h", "http://h"),
+        ("no uri", "no uri"),
+    ] {
+        assert_eq!(shown(uri), expected);
+    }
+}
+
 #[tokio::test]
 async fn keys_are_fetched_as_soon_as_a_route_names_them_and_shared_by_all_routes() {
     let world = World::new().await;
