@@ -193,6 +193,9 @@ async fn admit(connection: &Connection, exchange: &mut Exchange, parts: &mut Par
     let token = authenticate(connection, exchange, &selected, parts, query, is_websocket).await.map_err(|failure| {
         exchange.is_allowed = Some(false);
         let denied = failure.denied;
+        if denied.status == StatusCode::BAD_REQUEST {
+            return Answer::bad_request(denied.reason, denied.body);
+        }
         let challenge =
             failure.www_authenticate(connection.scheme.as_str(), named.as_str().unwrap_or_default(), path.as_str());
         Answer::denied(denied.status, denied.reason, denied.body, challenge)

@@ -45,7 +45,8 @@ async fn a_guarded_route_lets_only_good_tokens_through() {
     let stranger = edge.ask("app.localhost", "/", &bearer(&other.mint().token("bob", LATER).unwrap())).await;
     assert_eq!((stranger.status, stranger.body.as_str()), (401, "Jwt issuer is not configured"));
     let twice = edge.ask("app.localhost", "/", &format!("{}{}", bearer(&token), bearer(&token))).await;
-    assert_eq!(twice.status, 400);
+    assert_eq!((twice.status, twice.header("content-type")), (400, Some("application/json")));
+    assert!(twice.body.contains("\"error\":\"more than one authorization header\""), "{twice:?}");
     assert_eq!(upstream.requests(), 0, "nothing unauthenticated reached the upstream");
 
     let good = edge.ask("app.localhost", "/", &bearer(&token)).await;
