@@ -11,8 +11,8 @@ use tidegate_exposure::{Dependencies, Exposure};
 use tidegate_gateway::{Gateway, GatewayDeps, StartError};
 use tidegate_runtime::logging::LogHandle;
 use tidegate_runtime::{
-    AddressPolicy, Clock, DataDirLock, Ids, InProcess, Metrics, Random, Readiness, Tasks, boxed, http_client,
-    write_atomically,
+    AccessLog, AddressPolicy, Clock, DataDirLock, Ids, InProcess, Metrics, Random, Readiness, Tasks, boxed,
+    http_client, write_atomically,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -53,6 +53,7 @@ struct Process {
     clock: Clock,
     metrics: Metrics,
     readiness: Readiness,
+    access_log: AccessLog,
     /// On the workers that carry traffic.
     data: Tasks,
     /// On the control plane's thread.
@@ -70,7 +71,7 @@ impl Platform {
         // Addresses of a former process would mislead whoever waits for the file.
         let _ = std::fs::remove_file(Endpoints::path(&data_dir));
 
-        let process = Process::new(planes);
+        let process = Process::new(planes, wiring::access_log(&settings)?);
         let files = process.readiness.register("files");
         let mut endpoints = Endpoints::new(&settings.domain);
 
@@ -138,6 +139,10 @@ impl Platform {
             tracing::warn!(tasks = running, "{running} tasks of the control plane did not end in time and are cut");
         }
         self.control_plane.close().await;
+        // What waits is written; it blocks for as long as the output does.
+        let access_log = self.process.access_log.clone();
+        let closed = self.process.admin.spawn_blocking("access-log-close", move || access_log.close());
+        let _ = tokio::time::timeout(ADMIN_DRAIN_LIMIT, closed).await;
         // Last, so that health and metrics can be read while the rest drains.
         self.process.admin.close_and_wait(ADMIN_DRAIN_LIMIT).await;
         let _ = std::fs::remove_file(Endpoints::path(&self.data_dir));
@@ -145,12 +150,14 @@ impl Platform {
 }
 
 impl Process {
-    fn new(planes: &Planes) -> Self {
+    fn new(planes: &Planes, access_log: AccessLog) -> Self {
         // Groups of their own, so that they end one after the other; panics are counted in one place.
         let all = Tasks::new();
         let metrics = Metrics::new();
         all.register(&metrics);
+        access_log.register(&metrics);
         let process = Self {
+            access_log,
             clock: Clock::system(),
             metrics,
             readiness: Readiness::new(),
@@ -197,8 +204,6 @@ impl Process {
         // Whoever exposes `default/kubernetes` reaches this API server, which judges the request itself.
         let api = MapResponse::new(plane.service(), |answer: Answer| answer.map(boxed));
         in_process.register("default/kubernetes", BoxCloneSyncService::new(api));
-        let access_log = wiring::access_log(settings)?;
-        access_log.register(&self.metrics);
         let deps = GatewayDeps {
             data: self.data.clone(),
             control: self.control.clone(),
@@ -207,7 +212,7 @@ impl Process {
             ids: Ids::random(),
             metrics: self.metrics.clone(),
             readiness: self.readiness.clone(),
-            access_log,
+            access_log: self.access_log.clone(),
             fetches: http_client(&addresses, wiring::key_fetches(settings)),
             addresses,
             in_process,

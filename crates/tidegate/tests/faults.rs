@@ -96,6 +96,8 @@ async fn sigterm_cuts_no_request_that_was_accepted() {
     });
     assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");
     assert_eq!(platform.wait().code(), Some(0));
+    let logged = platform.stdout().lines().filter(|line| line.contains("\"path\":\"/slow/1500\"")).count();
+    assert_eq!(logged, 4, "the access log of the last requests was not written");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
