@@ -1,6 +1,7 @@
 //! Repository chores: `cargo xtask VERB`.
 #![expect(clippy::print_stdout, reason = "a command-line tool answers on stdout")]
 
+mod codegen;
 mod layers;
 
 use clap::{Parser, Subcommand};
@@ -16,6 +17,12 @@ struct Arguments {
 enum Verb {
     /// Check the direction of crate dependencies and the banned crates
     Layers,
+    /// Write the generated files: CustomResourceDefinitions under packaging/crds
+    Codegen {
+        /// Only compare them
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -23,6 +30,11 @@ fn main() -> anyhow::Result<()> {
         Verb::Layers => {
             let checked = layers::check()?;
             println!("layers: {checked} workspace crates follow the direction rules");
+            Ok(())
+        }
+        Verb::Codegen { check } => {
+            let files = if check { codegen::check()? } else { codegen::write()? };
+            println!("codegen: {files} generated files are up to date");
             Ok(())
         }
     }
