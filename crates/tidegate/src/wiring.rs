@@ -58,6 +58,7 @@ pub(crate) fn gateway(settings: &Settings, policy: Options) -> GatewayConfig {
                 UnderscoreHeaders::Allow => Underscores::Allow,
             },
             max_request_body: (exposure.max_request_body > 0).then_some(exposure.max_request_body),
+            strip_token_query: exposure.strip_token_query,
             ..RequestOptions::default()
         },
         auth: AuthOptions {

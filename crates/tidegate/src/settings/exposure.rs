@@ -49,6 +49,8 @@ pub(crate) struct Exposure {
     pub(crate) underscore_headers: UnderscoreHeaders,
     /// Longest request body in bytes; 0: unlimited.
     pub(crate) max_request_body: u64,
+    /// Whether the query parameter `access_token` is taken off before the request goes on.
+    pub(crate) strip_token_query: bool,
     /// Where upstreams may be.
     pub(crate) upstream: Networks,
     /// Where keys may be fetched from.
@@ -73,6 +75,7 @@ impl Default for Exposure {
             trusted_proxies: Vec::new(),
             underscore_headers: UnderscoreHeaders::Drop,
             max_request_body: 0,
+            strip_token_query: false,
             upstream: Networks::default(),
             fetch: Networks::default(),
         }
