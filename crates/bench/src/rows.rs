@@ -38,7 +38,7 @@ pub(crate) struct Settings {
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Requests per contender and round
-    #[arg(long, default_value_t = 40_000)]
+    #[arg(long, default_value_t = 100_000)]
     requests: usize,
     /// Virtual hosts that every contender serves
     #[arg(long, default_value_t = 1_000)]
@@ -135,6 +135,7 @@ async fn hot_paths(
     let open = |_: &str| -> Vec<Vec<u8>> {
         (0..settings.hosts).map(|host| load::get(&format!("open-{host}.localhost"), "/", None)).collect()
     };
+    let secured_hosts = WARM_TOKENS.min(settings.hosts);
     let mut contenders = Vec::new();
     let mut add = |name: &str, process, target, requests, total| {
         contenders.push(Contender { name: name.to_owned(), process, target, requests, total });
@@ -147,13 +148,13 @@ async fn hot_paths(
     }
     for algorithm in Algorithm::ALL {
         let tokens = issuer.mint(algorithm, WARM_TOKENS)?;
-        let requests = secured(&tokens);
+        let requests = secured(&tokens, secured_hosts);
         let name = format!("{}-warm", algorithm.name());
         add(&name, &platform.process, http, Box::new(move || Ok(requests.clone())), settings.requests);
     }
     for algorithm in [Algorithm::Rs256, Algorithm::Es256] {
         let total = settings.requests / 10;
-        let requests = move || Ok(secured(&issuer.mint(algorithm, total)?));
+        let requests = move || Ok(secured(&issuer.mint(algorithm, total)?, secured_hosts));
         add(&format!("{}-cold", algorithm.name()), &platform.process, http, Box::new(requests), total);
     }
     report.rounds = compare::interleaved(&contenders, settings.rounds).await?;
@@ -174,10 +175,10 @@ async fn hot_paths(
     Ok(())
 }
 
-fn secured(tokens: &[String]) -> Vec<Vec<u8>> {
-    let request = |(index, token): (usize, &String)| {
-        load::get(&format!("jwt-{}.localhost", index % WARM_TOKENS), "/", Some(token))
-    };
+/// Requests with `tokens`, going round `hosts` secured hosts.
+fn secured(tokens: &[String], hosts: usize) -> Vec<Vec<u8>> {
+    let request =
+        |(index, token): (usize, &String)| load::get(&format!("jwt-{}.localhost", index % hosts), "/", Some(token));
     tokens.iter().enumerate().map(request).collect()
 }
 
