@@ -62,7 +62,8 @@ pub(crate) async fn serve(
     // The scanner waits for the outcome of every request that asked for an upgrade.
     let wire = connection.wire.as_ref().filter(|_| request.headers().contains_key(UPGRADE)).map(Arc::clone);
     let shared = Arc::clone(&connection.shared);
-    let handling = handle(connection, request, request_id.clone(), number);
+    // Pinned here: handed on by value, some kilobytes would be copied for every request.
+    let handling = std::pin::pin!(handle(connection, request, request_id.clone(), number));
     let response = match shared.tasks.catch("request", handling).await {
         Some(response) => response,
         None => Answer::internal(&request_id),

@@ -270,7 +270,8 @@ impl Pool {
             if let Some(connection) = endpoint.take_pooled().await {
                 break (endpoint, connection, true);
             }
-            match endpoint.connect().await {
+            // Boxed, as below: what happens seldom must not widen the future that every request moves.
+            match Box::pin(endpoint.connect()).await {
                 Ok(connection) => break (endpoint, connection, false),
                 Err(ConnectError::Refused(refusal)) if self.endpoints.len() == 1 => {
                     tracing::warn!(%refusal, "upstream not connected: {refusal}");
@@ -319,8 +320,8 @@ impl Pool {
         let error = match again {
             Some(again) => {
                 tries += 1;
-                match endpoint.connect().await {
-                    Ok(connection) => match exchange_once(&endpoint, connection, again).await {
+                match Box::pin(endpoint.connect()).await {
+                    Ok(connection) => match Box::pin(exchange_once(&endpoint, connection, again)).await {
                         Ok((response, lease)) => return Ok(Answered { response, lease, tries }),
                         Err(problem) => classify(problem.error),
                     },
