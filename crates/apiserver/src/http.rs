@@ -11,6 +11,7 @@ mod delete;
 mod documents;
 mod events;
 mod get;
+mod gzip;
 mod health;
 mod kind;
 mod list;

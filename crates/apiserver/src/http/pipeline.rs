@@ -11,7 +11,7 @@ use tidegate_runtime::BoxBody;
 use super::negotiate;
 use super::respond::{self, Answer};
 use super::target::Target;
-use super::{Call, Shared, body, delete, documents, get, list, watch, write};
+use super::{Call, Shared, body, delete, documents, get, gzip, list, watch, write};
 use crate::authn::{self, Identity};
 use crate::metrics::RequestLabels;
 use crate::registry::Verb;
@@ -52,6 +52,7 @@ pub(super) async fn answer(shared: Arc<Shared>, request: Request<BoxBody>) -> An
         Some(Err(error)) => respond::error(&error, format),
         None => respond::error(&ApiError::internal(format_args!("request {id}")), format),
     };
+    answer = gzip::compress(answer, gzip::accepts_gzip(&parts.headers), &shared.tasks).await;
     if let Ok(value) = HeaderValue::from_str(&id) {
         answer.headers_mut().insert(AUDIT_ID, value);
     }

@@ -1,10 +1,13 @@
 //! Sockets, certificates, limits, documents (SPEC 60 §2.2, §3, §5, §16, §23).
 
+use std::io::Read as _;
+
+use http_body_util::BodyExt as _;
 use serde_json::json;
 use tidegate_pki::Authority;
 use tidegate_runtime::Clock;
 
-use crate::common::{CONFIG_MAPS, World, widgets};
+use crate::common::{CONFIG_MAPS, World, config_map, widgets};
 
 /// A client that trusts the local CA and shows a certificate of `authority`, or none.
 fn client(world: &World, identity: Option<(&Authority, &[&str])>) -> reqwest::Client {
@@ -185,4 +188,24 @@ async fn a_panic_or_a_wrong_path_never_ends_the_service() {
     let query = vec!["a=b"; 65].join("&");
     assert_eq!(world.get(&format!("{CONFIG_MAPS}?{query}")).await.status, 400);
     assert_eq!(world.tasks.panics(), 0);
+}
+
+#[tokio::test]
+async fn large_answers_are_compressed_for_clients_that_take_gzip() {
+    let world = World::open().await;
+    for name in ["a", "b", "c"] {
+        world.post(CONFIG_MAPS, &config_map(name, &json!({"k": "v".repeat(60 * 1024)}))).await.expect(201);
+    }
+    let plain = world.get(CONFIG_MAPS).await;
+    assert_eq!((plain.header("content-encoding"), plain.header("vary")), ("", "Accept-Encoding"));
+    let answer = world.send("GET", CONFIG_MAPS, &[("accept-encoding", "gzip")], b"").await;
+    assert_eq!(answer.headers()["content-encoding"], "gzip");
+    let compressed = answer.into_body().collect().await.unwrap().to_bytes();
+    assert!(compressed.len() < plain.text.len() / 10);
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&*compressed).read_to_string(&mut text).unwrap();
+    assert_eq!(text, plain.text);
+
+    let small = world.ask("GET", &format!("{CONFIG_MAPS}/a"), &[("accept-encoding", "gzip")], b"").await;
+    assert_eq!((small.header("content-encoding"), small.header("vary")), ("", ""));
 }
