@@ -3,7 +3,7 @@
 use std::io::Read as _;
 
 use http_body_util::BodyExt as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use tidegate_pki::Authority;
 use tidegate_runtime::Clock;
 
@@ -204,7 +204,14 @@ async fn large_answers_are_compressed_for_clients_that_take_gzip() {
     assert!(compressed.len() < plain.text.len() / 10);
     let mut text = String::new();
     flate2::read::GzDecoder::new(&*compressed).read_to_string(&mut text).unwrap();
-    assert_eq!(text, plain.text);
+    // The controllers of a fresh world may still be writing: only the objects of this test are compared.
+    let ours = |list: &str| {
+        let list: Value = serde_json::from_str(list).unwrap();
+        let items = list["items"].as_array().unwrap().iter();
+        items.filter(|item| item["data"]["k"].is_string()).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(ours(&text).len(), 3);
+    assert_eq!(ours(&text), ours(&plain.text));
 
     let small = world.ask("GET", &format!("{CONFIG_MAPS}/a"), &[("accept-encoding", "gzip")], b"").await;
     assert_eq!((small.header("content-encoding"), small.header("vary")), ("", ""));
