@@ -84,15 +84,20 @@ impl Parser {
         object
     }
 
-    fn structural(&mut self, raw: &Value, path: &FieldPath<'_>, level: Level, depth: usize) -> Node {
-        let mut node = Node::default();
-        let Some(map) = self.object(raw, path, depth) else { return node };
+    /// Refuses what no schema may hold, at any level.
+    fn refuse_unsupported(&mut self, map: &Map<String, Value>, path: &FieldPath<'_>) {
         for keyword in FORBIDDEN {
             if map.contains_key(*keyword) {
                 self.forbid(path.field(keyword), &format!("{keyword} is not supported"));
             }
         }
         self.refuse_rules(map, path);
+    }
+
+    fn structural(&mut self, raw: &Value, path: &FieldPath<'_>, level: Level, depth: usize) -> Node {
+        let mut node = Node::default();
+        let Some(map) = self.object(raw, path, depth) else { return node };
+        self.refuse_unsupported(map, path);
         node.nullable = self.flag(map, "nullable", path);
         node.preserves_unknown = self.flag(map, "x-kubernetes-preserve-unknown-fields", path);
         node.is_embedded = self.flag(map, "x-kubernetes-embedded-resource", path);
@@ -296,12 +301,7 @@ impl Parser {
     fn nested(&mut self, raw: &Value, path: &FieldPath<'_>, depth: usize, int_or_string: bool) -> Node {
         let mut node = Node::default();
         let Some(map) = self.object(raw, path, depth) else { return node };
-        for keyword in FORBIDDEN {
-            if map.contains_key(*keyword) {
-                self.forbid(path.field(keyword), &format!("{keyword} is not supported"));
-            }
-        }
-        self.refuse_rules(map, path);
+        self.refuse_unsupported(map, path);
         for keyword in SHAPING {
             // Decoded Go structs write `nullable: false`; for keywords that hold any value, false is a value.
             let holds_any = matches!(*keyword, "default" | "additionalProperties");
